@@ -1,0 +1,52 @@
+"""Everything a user may choose for a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from napari_harmony.errors import InputError
+
+TRANSFORMS = ("rotation", "translation", "scale", "contrast")
+PRESETS = ("fast", "balanced", "thorough")
+OBJECTIVES = ("harmony", "harmony-2022")
+
+Preset = Literal["fast", "balanced", "thorough"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Parameters of ``fit``, ``align`` and ``cluster``.
+
+    Attributes
+    ----------
+    classes : number of content classes, or None to choose it from the data
+    transforms : which transformations separate particles of one content, a subset of ``TRANSFORMS``
+    mask_diameter : of the soft circular mask in angstrom, None for 0.9 of the box
+    max_shift : largest shift searched in angstrom, None for 0.16 of the box
+    preset : how much time to spend
+    seed : of every random choice; same seed, same device, same result
+    device : "auto", "cpu", "cuda", "cuda:1", "mps"
+    objective : "harmony", or "harmony-2022" (the published one, as a baseline)
+    batch_memory : bytes that one batch may take on the device
+    """
+
+    classes: int | None = None
+    transforms: tuple[str, ...] = ("rotation", "translation", "contrast")
+    mask_diameter: float | None = None
+    max_shift: float | None = None
+    preset: Preset = "balanced"
+    seed: int = 0
+    device: str = "auto"
+    objective: str = "harmony"
+    batch_memory: int = 256 * 2**20
+
+    def __post_init__(self) -> None:
+        if self.classes is not None and self.classes < 1:
+            raise InputError(f"classes is {self.classes}: give a number of at least 1, or 'auto'.")
+        if unknown := set(self.transforms) - set(TRANSFORMS):
+            raise InputError(f"transforms: '{sorted(unknown)[0]}' is unknown; choose from {', '.join(TRANSFORMS)}.")
+        if self.preset not in PRESETS:
+            raise InputError(f"preset: '{self.preset}' is unknown; choose from {', '.join(PRESETS)}.")
+        if self.objective not in OBJECTIVES:
+            raise InputError(f"objective: '{self.objective}' is unknown; choose from {', '.join(OBJECTIVES)}.")

@@ -1,0 +1,82 @@
+"""The outcome of a run: one row per particle, class averages, and how they came about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Columns of ``Result.table`` that every run fills, in this order; content codes follow as ``content_0`` ...
+COLUMNS = (
+    "class_number",  # int, 1-based; 0: no class (junk or unusable image)
+    "class_probability",  # posterior of that class, 0..1
+    "psi",  # degree, RELION's rlnAnglePsi
+    "origin_x",  # pixel of the input stack, RELION's rlnOriginX: shift the image by it to centre the particle
+    "origin_y",
+    "psi_spread",  # degree, posterior standard deviation of psi
+    "shift_spread",  # pixel, posterior standard deviation per axis
+    "flip_odds",  # posterior odds of the best pose more than 90 degrees away, 0..1
+    "scale",  # magnification of the particle against its class, 1 = none
+    "contrast",  # gain of the particle against its class, 1 = none
+    "offset",  # grey value added, in units of the noise
+    "score",  # normalised correlation of the particle with its posed class, -1..1
+    "flags",  # comma-separated words: junk, symmetric, shift-bound, not-finite, constant, duplicate; "" for none
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What ``align`` and ``cluster`` give.
+
+    Attributes
+    ----------
+    table : one row per input particle, in input order, RangeIndex, with ``COLUMNS`` and ``content_0``...
+        ``content_{d-1}`` (content posterior means)
+    averages : (k, box, box) float32 class averages of data (CTF-weighted, phases corrected), class 1 first;
+        on the grid of the input stack, or Fourier-cropped (``average_pixel_size`` says so)
+    average_pixel_size : angstrom per pixel of ``averages``
+    frc : (k, shells) Fourier ring correlation of half-set averages, halves split before alignment; NaN where a
+        class has no two halves; ``frc_frequency`` (shells,) in 1 / angstrom; ``frc_floor`` (k, shells) the
+        noise floor that unaligned structure-free data would reach
+    resolution : (k,) angstrom where the half-set FRC falls below 0.143, NaN where it never rises above the floor
+    pixel_size : angstrom per pixel of the input stack
+    summary : JSON-able provenance: parameters, seed, versions, device, seconds per stage, counts, ``warnings``
+    """
+
+    table: pd.DataFrame
+    averages: NDArray[np.float32]
+    average_pixel_size: float
+    frc: NDArray[np.float32]
+    frc_floor: NDArray[np.float32]
+    frc_frequency: NDArray[np.float32]
+    resolution: NDArray[np.float32]
+    pixel_size: float
+    summary: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes (class numbers run from 1 to this)."""
+        return len(self.averages)
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Number of particles of each class, (k,)."""
+        return np.bincount(self.table["class_number"], minlength=self.classes + 1)[1:]
+
+    @property
+    def content(self) -> NDArray[np.float32]:
+        """Content posterior means, (n, d)."""
+        columns = [c for c in self.table.columns if c.startswith("content_")]
+        return self.table[columns].to_numpy(dtype=np.float32)
+
+    def with_table(self, table: pd.DataFrame) -> Result:
+        """The same result with another table of the same rows."""
+        return replace(self, table=table)
