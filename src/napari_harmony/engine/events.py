@@ -35,9 +35,13 @@ class Preview:
 
 @dataclass(frozen=True)
 class Done:
-    """The last event of every run; ``value`` is a ``Result`` (align, cluster) or a ``HarmonyModel`` (fit)."""
+    """The last event of every run.
+
+    ``value`` is a ``Result`` (align, cluster) or a ``HarmonyModel`` (fit); ``model`` is the model that was used.
+    """
 
     value: Any
+    model: Any = None
 
 
 Event = Progress | Preview | Done
