@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
 #: Columns of ``Result.table`` that every run fills, in this order; content codes follow as ``content_0`` ...
@@ -28,6 +30,13 @@ COLUMNS = (
     "flags",  # comma-separated words: junk, symmetric, shift-bound, not-finite, constant, duplicate; "" for none
 )
 
+#: Columns of ``Result.table`` that hold whole numbers and text; all others are floats.
+INTEGER_COLUMNS = ("class_number",)
+TEXT_COLUMNS = ("flags",)
+
+#: What ``Result.summary["warnings"]`` says where class averages of the data hold nothing that noise would not.
+NO_STRUCTURE = "no significant structure"
+
 
 @dataclass(frozen=True)
 class Result:
@@ -46,6 +55,7 @@ class Result:
     resolution : (k,) angstrom where the half-set FRC falls below 0.143, NaN where it never rises above the floor
     pixel_size : angstrom per pixel of the input stack
     summary : JSON-able provenance: parameters, seed, versions, device, seconds per stage, counts, ``warnings``
+    half_averages : (2, k, box, box) averages of the two half sets, or None where they were not kept
     """
 
     table: pd.DataFrame
@@ -57,6 +67,7 @@ class Result:
     resolution: NDArray[np.float32]
     pixel_size: float
     summary: dict[str, Any] = field(default_factory=dict)
+    half_averages: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.table)
@@ -74,9 +85,35 @@ class Result:
     @property
     def content(self) -> NDArray[np.float32]:
         """Content posterior means, (n, d)."""
-        columns = [c for c in self.table.columns if c.startswith("content_")]
-        return self.table[columns].to_numpy(dtype=np.float32)
+        return self.table[content_columns(self.table.columns)].to_numpy(dtype=np.float32)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know before trusting the result; empty if there is nothing."""
+        return tuple(self.summary.get("warnings", ()))
+
+    @property
+    def flagged(self) -> NDArray[np.bool_]:
+        """Whether a particle carries any flag, (n,)."""
+        return (self.table["flags"].fillna("") != "").to_numpy(dtype=bool)
+
+    @property
+    def flag_counts(self) -> dict[str, int]:
+        """How many particles carry each flag, most frequent first."""
+        words = self.table["flags"].fillna("").str.split(",").explode()
+        return {str(word): int(count) for word, count in words[words != ""].value_counts().items()}
+
+    def members(self, class_number: int) -> NDArray[np.int64]:
+        """Rows of the particles of a class, in input order; class 0 gives the unclassified ones."""
+        return np.flatnonzero(self.table["class_number"].to_numpy() == class_number)
 
     def with_table(self, table: pd.DataFrame) -> Result:
         """The same result with another table of the same rows."""
         return replace(self, table=table)
+
+
+def content_columns(columns: Iterable[object]) -> list[str]:
+    """``content_0``, ``content_1`` ... among the names of a table, in the order of their numbers."""
+    names = [str(c) for c in columns]
+    codes = [c for c in names if c.startswith("content_") and c.removeprefix("content_").isdigit()]
+    return sorted(codes, key=lambda c: int(c.removeprefix("content_")))
