@@ -51,6 +51,6 @@ $(BIN)/python: | system
 
 $(INSTALLED): pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 	@echo "Installing napari-harmony into $(VENV); the first time this takes some minutes."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check \
 		--constraint $(CONSTRAINTS) --editable ".[dev,docs]"
 	@touch $@
