@@ -30,7 +30,7 @@ typecheck: setup  ## check types
 	$(BIN)/mypy
 
 docs: setup  ## build the documentation into site/
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 docs-images: setup  ## draw the pictures of the documentation anew
 	$(DISPLAYED) $(BIN)/python docs/make_images.py
