@@ -20,3 +20,7 @@ class InferenceError(HarmonyError):
     It is a plain ``Exception`` and never a ``RuntimeError``: superqt's generator worker takes a ``RuntimeError`` for
     its own deletion and swallows it, so the GUI would never learn of a CUDA out-of-memory.
     """
+
+
+class InputWarning(UserWarning):
+    """The user's input was read, but something in it deserves a look; ``warnings.warn`` carries one sentence."""

@@ -1,0 +1,150 @@
+"""TIFF stacks: pages read on demand, pixel size where the file says one."""
+
+from __future__ import annotations
+
+import html
+import os
+import re
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_harmony.errors import InputError
+from napari_harmony.particles.files import check_file
+from napari_harmony.particles.images import Frames, RawFrames, check_square
+
+if TYPE_CHECKING:
+    import tifffile
+    from numpy.typing import NDArray
+
+#: Angstrom in one unit, by the names that ImageJ and OME use
+_ANGSTROM = {
+    "a": 1.0,
+    "å": 1.0,
+    "\u212b": 1.0,
+    "ang": 1.0,
+    "angst": 1.0,
+    "angstrom": 1.0,
+    "nm": 10.0,
+    "nanometer": 10.0,
+    "nanometre": 10.0,
+    "um": 1e4,
+    "µm": 1e4,
+    "\u03bcm": 1e4,
+    "\\u00b5m": 1e4,
+    "micron": 1e4,
+    "micrometer": 1e4,
+    "mm": 1e7,
+    "cm": 1e8,
+}
+_CENTIMETRE = 3  # value of the tag ResolutionUnit
+_PLAUSIBLE = (0.01, 1000.0)  # angstrom per pixel; a resolution outside is one for printers
+
+
+class PageFrames:
+    """Images of a TIFF file that can only be read page by page (compressed or scattered).
+
+    The file stays open: finding the pages again would mean to walk through all of them. A lock keeps threads apart.
+    """
+
+    def __init__(self, path: Path, file: tifffile.TiffFile, pages: Any, shape: tuple[int, int, int]) -> None:
+        self.path = path
+        self.shape = shape
+        self._pages = pages
+        self._file = file
+        self._lock = threading.Lock()
+
+    def read_frames(self, frames: NDArray[np.int64], out: NDArray[np.float32], rows: NDArray[np.int64]) -> None:
+        """Put page ``frames[i]`` into ``out[rows[i]]``."""
+        with self._lock:
+            for frame, row in zip(frames.tolist(), rows.tolist(), strict=True):
+                try:
+                    out[row] = self._pages[frame].asarray().reshape(self.shape[1:])
+                except Exception as error:  # decoders of damaged data raise all kinds of errors
+                    raise InputError(f"{self.path}: page {frame + 1} cannot be read ({error}).") from error
+
+    def __del__(self) -> None:
+        self._file.close()
+
+
+def open_tiff(path: str | os.PathLike[str]) -> tuple[Frames, float | None]:
+    """The images of a TIFF stack (also BigTIFF, ImageJ, OME) and its pixel size in angstrom, None if it says none.
+
+    Reads page headers, no pixels.
+
+    Raises
+    ------
+    InputError : not a TIFF, not a stack of square grey images, or an incomplete file
+    """
+    import tifffile
+
+    path = Path(path)
+    check_file(path)
+    try:
+        file = tifffile.TiffFile(path)
+        series = file.series[0]
+        count = len(file.pages)
+    except Exception as error:  # tifffile raises many kinds of errors on damaged files
+        raise InputError(f"{path} is no readable TIFF file; write or copy it again ({error}).") from error
+    try:
+        if len(file.series) > 1 and series.ndim == 2:  # images saved one by one, each a series of its own
+            shape = _stack_shape(path, (count, *series.shape), "IYX", series.dtype)
+            return PageFrames(path, file, file.pages, shape), _pixel_size(file)
+        shape = _stack_shape(path, series.shape, series.axes, series.dtype)
+        if series.dataoffset is None and len(series.pages) != shape[0]:
+            raise InputError(f"{path} has {shape[0]} images in {count} pages; save it as a plain stack.")
+        pixel_size = _pixel_size(file)
+    except BaseException:
+        file.close()
+        raise
+    if series.dataoffset is None:
+        return PageFrames(path, file, series.pages, shape), pixel_size
+    file.close()
+    dtype = np.dtype(series.dtype).newbyteorder(file.byteorder)
+    whole = (path.stat().st_size - series.dataoffset) // (shape[1] * shape[2] * dtype.itemsize)
+    if whole < shape[0]:
+        there = max(0, whole)
+        raise InputError(f"{path} is incomplete: it promises {shape[0]} images and {there} are there; copy it again.")
+    return RawFrames(path, shape, dtype, int(series.dataoffset)), pixel_size
+
+
+def _stack_shape(path: Path, shape: tuple[int, ...], axes: str, dtype: Any) -> tuple[int, int, int]:
+    if "S" in axes:
+        raise InputError(f"{path} holds colour images; save them as grey images.")
+    if dtype is None or np.dtype(dtype).kind not in "buif":
+        raise InputError(f"{path} holds {dtype} values; particle images are real numbers.")
+    if len(shape) < 2 or sum(size > 1 for size in shape[:-2]) > 1:
+        raise InputError(f"{path} has the axes {axes} of {shape}; a particle stack has one axis of images.")
+    check_square(path, shape)
+    count = int(np.prod(shape[:-2], dtype=np.int64))
+    return count, int(shape[-2]), int(shape[-1])
+
+
+def _pixel_size(file: tifffile.TiffFile) -> float | None:
+    """Angstrom per pixel from OME or ImageJ metadata, or from a resolution in centimetres; None where implausible."""
+    size = _ome_pixel_size(file.ome_metadata) if file.ome_metadata else _tag_pixel_size(file)
+    return size if size is not None and _PLAUSIBLE[0] <= size <= _PLAUSIBLE[1] else None
+
+
+def _ome_pixel_size(xml: str) -> float | None:
+    size = re.search(r'PhysicalSizeX="([^"]+)"', xml)
+    unit = re.search(r'PhysicalSizeXUnit="([^"]+)"', xml)
+    try:
+        return float(size[1]) * _ANGSTROM[html.unescape(unit[1]).lower() if unit else "um"] if size else None
+    except (ValueError, KeyError):
+        return None
+
+
+def _tag_pixel_size(file: tifffile.TiffFile) -> float | None:
+    page: Any = file.pages[0]
+    resolution = page.tags.get("XResolution")
+    if resolution is None or 0 in resolution.value:
+        return None
+    pixels_per_unit = resolution.value[0] / resolution.value[1]
+    if file.imagej_metadata:
+        unit = str(file.imagej_metadata.get("unit", "")).lower()
+        return _ANGSTROM[unit] / pixels_per_unit if unit in _ANGSTROM else None
+    unit_tag = page.tags.get("ResolutionUnit")
+    return 1e8 / pixels_per_unit if unit_tag is not None and int(unit_tag.value) == _CENTIMETRE else None
