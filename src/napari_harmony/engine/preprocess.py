@@ -1,0 +1,269 @@
+"""From images as stored to whitened, Fourier-cropped samples that the engine computes with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from napari_harmony.engine.search import Observations
+from napari_harmony.engine.steerable import SteerableBasis
+from napari_harmony.errors import InputError
+from napari_harmony.particles.ctf import ctf_at
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_harmony.engine.settings import Settings
+    from napari_harmony.particles.dataset import Particles
+
+#: Images per read.
+BATCH = 512
+#: Smallest number of particles, and of pixels across, that a run makes sense with.
+LEAST_BOX = 16
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Lengths of a run in pixels of the working grid.
+
+    Attributes
+    ----------
+    source_box, box : edge of the stored and of the working images
+    pixel_size : angstrom per working pixel
+    mask_radius, max_shift : working pixels
+    """
+
+    source_box: int
+    box: int
+    pixel_size: float
+    mask_radius: float
+    max_shift: float
+
+    @property
+    def scale(self) -> float:
+        """Source pixels per working pixel."""
+        return self.source_box / self.box
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Particles ready for the engine.
+
+    Attributes
+    ----------
+    samples : (n, box, box // 2 + 1) complex64, orthonormal rfft2 of the whitened images about their centre; noise has
+        unit variance per sample; unusable images are zero
+    ctf : (n, box, box // 2 + 1) float32, CTF over the noise amplitude: ``samples = ctf * signal + white noise``
+    noise : (shells,) noise amplitude per ring that was divided out
+    usable : (n,) bool
+    flags : (n,) str, why an image is unusable or suspect
+    geometry : lengths
+    """
+
+    samples: torch.Tensor
+    ctf: torch.Tensor
+    noise: torch.Tensor
+    usable: NDArray[np.bool_]
+    flags: NDArray[np.object_]
+    geometry: Geometry
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def subset(self, rows: torch.Tensor) -> Prepared:
+        """Some of the particles."""
+        chosen = rows.cpu().numpy()
+        return replace(
+            self, samples=self.samples[rows], ctf=self.ctf[rows], usable=self.usable[chosen], flags=self.flags[chosen]
+        )
+
+    def observe(self, basis: SteerableBasis) -> Observations:
+        """The particles on the band of ``basis``, matched-filtered by their CTF."""
+        band = basis.band
+        ctf = self.ctf[:, band.row, band.column]
+        matched = self.samples[:, band.row, band.column] * ctf
+        return Observations(matched, _azimuthal_power(ctf, basis), basis, self.geometry.box)
+
+
+def _azimuthal_power(ctf: torch.Tensor, basis: SteerableBasis) -> torch.Tensor:
+    """Squared CTF (n, f) averaged on rings and interpolated to the radial nodes, (n, nodes)."""
+    radius = basis.band.radius
+    shells = int(radius.max()) + 2
+    lower = radius.floor().long()
+    weight = radius - lower
+    sums = torch.zeros(len(ctf), shells, device=ctf.device)
+    total = torch.zeros(shells, device=ctf.device)
+    for index, share in ((lower, 1 - weight), (lower + 1, weight)):
+        sums.index_add_(1, index.clamp_max(shells - 1), ctf**2 * share)
+        total.index_add_(0, index.clamp_max(shells - 1), share)
+    rings = sums / total.clamp_min(1e-6)
+    rings[:, 0] = rings[:, 1]
+    node = basis.node_frequency
+    low = node.floor().long().clamp_max(shells - 2)
+    high_share = (node - low).clamp(0, 1)
+    return rings[:, low] * (1 - high_share) + rings[:, low + 1] * high_share
+
+
+def working_geometry(particles: Particles, settings: Settings, largest: int = 64) -> Geometry:
+    """Choose the working grid: the source's own, or Fourier-cropped to ``largest`` pixels."""
+    source, pixel = particles.box, particles.pixel_size
+    if source < LEAST_BOX:
+        raise InputError(f"{particles.path}: the images are {source} pixels wide; at least {LEAST_BOX} are needed.")
+    box = min(source, largest)
+    scale = source / box
+    diameter = settings.mask_diameter / pixel if settings.mask_diameter else 0.9 * source
+    reach = settings.max_shift / pixel if settings.max_shift is not None else 0.16 * source
+    if not 4 <= diameter <= source:
+        raise InputError(
+            f"mask diameter: {settings.mask_diameter:g} A is {diameter:.1f} pixels; "
+            f"give {4 * pixel:g} to {source * pixel:g} A for this {source}-pixel box."
+        )
+    if not 0 <= reach <= source / 2:
+        raise InputError(f"max shift: {settings.max_shift:g} A is beyond half the box; give up to {source * pixel / 2:g} A.")
+    return Geometry(source, box, pixel * scale, 0.5 * diameter / scale, reach / scale)
+
+
+def prepare(particles: Particles, settings: Settings, device: torch.device, largest: int = 64) -> Iterator[float]:
+    """Read, check, normalise, whiten and Fourier-crop all particles; yields the fraction done, returns ``Prepared``.
+
+    The noise spectrum is that of the images outside the mask. Images with NaN or without variance become zero and are
+    flagged, as are exact copies of an earlier image (the first one stays).
+    """
+    geometry = working_geometry(particles, settings, largest)
+    count, box = len(particles), geometry.box
+    samples = torch.zeros(count, box, box // 2 + 1, dtype=torch.complex64, device=device)
+    flags = np.full(count, "", dtype=object)
+    spectrum = _NoiseSpectrum(geometry, device)
+    seen: dict[int, int] = {}
+    for start in range(0, count, BATCH):
+        images = np.asarray(particles.read(range(start, min(start + BATCH, count))), dtype=np.float32)
+        flags[start : start + len(images)] = _suspicions(images, seen, start)
+        bad = np.array([f in ("not-finite", "constant") for f in flags[start : start + len(images)]])
+        images[bad] = 0
+        normalised = _normalise(torch.as_tensor(images, device=device), geometry)
+        samples[start : start + len(images)] = spectrum.add(normalised, torch.as_tensor(~bad, device=device))
+        yield min(1.0, (start + len(images)) / count)
+    noise = spectrum.amplitude()
+    rings = _rings(box, device)
+    inverse = (1.0 / noise)[rings.clamp_max(len(noise) - 1)]
+    samples *= inverse
+    usable = ~np.isin(flags, ["not-finite", "constant"])
+    if not usable.any():
+        raise InputError(f"{particles.path}: no image holds a finite signal; check the stack.")
+    ctf = _ctf(particles, geometry, device) * inverse
+    return Prepared(samples, ctf, noise, usable, flags, geometry)
+
+
+def _suspicions(images: NDArray[np.float32], seen: dict[int, int], start: int) -> list[str]:
+    """A word for each image that cannot be used or that repeats an earlier one."""
+    words = []
+    for i, image in enumerate(images):
+        if not np.isfinite(image).all():
+            words.append("not-finite")
+        elif image.max() - image.min() <= 1e-6 * max(1.0, float(np.abs(image).max())):
+            words.append("constant")
+        else:
+            key = hash(image.tobytes())
+            words.append("duplicate" if key in seen else "")
+            seen.setdefault(key, start + i)
+    return words
+
+
+def _outside(box: int, radius: float, device: torch.device) -> torch.Tensor:
+    """Soft weight (box, box) of the background: 0 inside ``radius`` pixels, 1 three pixels further out."""
+    axis = torch.arange(box, device=device, dtype=torch.float32) - box // 2
+    distance = torch.hypot(axis[:, None], axis[None, :])
+    # A mask as large as the box still leaves its corners; never less than those of the inscribed circle.
+    edge = min(radius, 0.48 * box)
+    return 0.5 - 0.5 * torch.cos(torch.pi * ((distance - edge) / 3).clamp(0, 1))
+
+
+def _normalise(images: torch.Tensor, geometry: Geometry) -> torch.Tensor:
+    """Background of each image to mean 0 and standard deviation 1."""
+    weight = _outside(geometry.source_box, geometry.mask_radius * geometry.scale, images.device)
+    total = weight.sum()
+    mean = (images * weight).sum((1, 2)) / total
+    centred = images - mean[:, None, None]
+    deviation = ((centred**2 * weight).sum((1, 2)) / total).sqrt()
+    whole = centred.std(dim=(1, 2))
+    # Backgrounds of painted-out images are flat: fall back on the whole image.
+    deviation = torch.where(deviation > 1e-3 * whole, deviation, whole).clamp_min(1e-12)
+    return centred / deviation[:, None, None]
+
+
+class _NoiseSpectrum:
+    """Turns normalised images into cropped samples while averaging the spectrum of their background."""
+
+    def __init__(self, geometry: Geometry, device: torch.device) -> None:
+        self.geometry = geometry
+        self.weight = _outside(geometry.source_box, geometry.mask_radius * geometry.scale, device)
+        self.rings = _rings(geometry.box, device)
+        self.power = torch.zeros(int(self.rings.max()) + 1, dtype=torch.float64, device=device)
+        self.images = 0
+
+    def add(self, images: torch.Tensor, good: torch.Tensor) -> torch.Tensor:
+        background = images[good] * self.weight
+        background = background - background.mean((1, 2), keepdim=True) * (self.weight / self.weight.mean())
+        power = (cropped_transform(background, self.geometry.box).abs() ** 2).double().sum(0)
+        self.power.index_add_(0, self.rings.flatten(), (power / (self.weight**2).mean()).flatten())
+        self.images += int(good.sum())
+        return cropped_transform(images, self.geometry.box)
+
+    def amplitude(self) -> torch.Tensor:
+        """Noise amplitude per ring, smoothed over three rings (the background's own window blurs it as much)."""
+        counts = torch.bincount(self.rings.flatten()).double()
+        power = self.power / counts / max(self.images, 1)
+        power[0] = power[1]
+        padded = torch.nn.functional.pad(power[None, None], (1, 1), mode="replicate")[0, 0]
+        smooth = (padded[:-2] + padded[1:-1] + padded[2:]) / 3
+        return smooth.clamp_min(1e-6 * float(smooth.max())).sqrt().float()
+
+
+def _rings(box: int, device: torch.device) -> torch.Tensor:
+    """Ring number of every sample of an rfft2, (box, box // 2 + 1), cut at the corners to the edge's."""
+    fy = torch.fft.fftfreq(box, 1 / box, device=device)[:, None]
+    fx = torch.arange(box // 2 + 1, device=device)[None, :]
+    return torch.hypot(fy, fx.float()).round().long().clamp_max(box // 2)
+
+
+def cropped_transform(images: torch.Tensor, box: int) -> torch.Tensor:
+    """Orthonormal rfft2 about the image centre, cropped to a box x box grid: (n, box, box // 2 + 1) complex64.
+
+    White noise of unit variance stays white of unit variance in every sample kept.
+    """
+    source = images.shape[-1]
+    transform = torch.fft.rfft2(torch.fft.ifftshift(images, dim=(1, 2)), norm="ortho")
+    if source == box:
+        return transform
+    half = box // 2
+    rows = torch.cat([torch.arange((box + 1) // 2), torch.arange(source - half, source)]).to(images.device)
+    return transform[:, rows, : half + 1]
+
+
+def _ctf(particles: Particles, geometry: Geometry, device: torch.device) -> torch.Tensor:
+    box = geometry.box
+    shape = (len(particles), box, box // 2 + 1)
+    if particles.ctf is None:
+        return torch.ones(shape, device=device)
+    step = 1.0 / (box * geometry.pixel_size)
+    fy = (torch.fft.fftfreq(box, 1 / box, device=device) * step)[:, None].expand(shape[1:])
+    fx = (torch.arange(box // 2 + 1, device=device) * step)[None, :].expand(shape[1:])
+    out = torch.empty(shape, device=device)
+    for rows in np.array_split(np.arange(len(particles)), max(1, len(particles) // BATCH)):
+        out[rows[0] : rows[-1] + 1] = ctf_at(particles.ctf.subset(rows), fx, fy)
+    return out
+
+
+def drain(generator: Iterator[float], report: Callable[[float], None] | None = None) -> Prepared:
+    """Run :func:`prepare` to its end and return what it returns."""
+    while True:
+        try:
+            fraction = next(generator)
+        except StopIteration as stop:
+            return stop.value
+        if report:
+            report(fraction)
