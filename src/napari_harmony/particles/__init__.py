@@ -6,14 +6,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from napari_harmony.particles.mrc import write_stack as write_stack
     from napari_harmony.particles.open import open_particles as open_particles
+    from napari_harmony.particles.relion import write_relion as write_relion
 
 #: Where each name lives: imported at its first use, so that pandas and the file formats do not slow down start-up.
 _HOMES = {
     "open_particles": "open",
+    "write_relion": "relion",
+    "write_stack": "mrc",
 }
 
-__all__ = ["open_particles"]
+__all__ = ["open_particles", "write_relion", "write_stack"]
 
 
 def __getattr__(name: str) -> Any:

@@ -63,6 +63,7 @@ class RawFrames:
     dtype : as stored, with byte order
     offset : bytes before the first image
     keep : whatever must live as long as the file is needed, such as a temporary folder
+    packed : the file the user knows, where ``path`` is an unpacked copy of it
     """
 
     path: Path
@@ -70,6 +71,7 @@ class RawFrames:
     dtype: np.dtype[Any]
     offset: int
     keep: Any = field(default=None, repr=False, compare=False)
+    packed: Path | None = None
 
     def read_frames(self, frames: NDArray[np.int64], out: NDArray[np.float32], rows: NDArray[np.int64]) -> None:
         """Put image ``frames[i]`` into ``out[rows[i]]``, one read per run of neighbouring images."""

@@ -198,7 +198,7 @@ def open_frames(path: str | os.PathLike[str]) -> tuple[RawFrames, MrcHeader]:
     plain = unpacked.path if unpacked else path
     header = read_header(plain, called=path)
     check_square(path, header.shape)
-    return RawFrames(plain, header.shape, header.dtype, header.offset, keep=unpacked), header
+    return RawFrames(plain, header.shape, header.dtype, header.offset, unpacked, path if unpacked else None), header
 
 
 def mrc_images(path: str | os.PathLike[str]) -> FileImages:

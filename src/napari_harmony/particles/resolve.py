@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from napari_harmony.errors import InputError
@@ -42,14 +44,19 @@ class PathFinder:
     ----------
     metadata : the file that names the images
     head : first bytes of it, which may hold our comment on where paths start
+
+    Attributes
+    ----------
+    used : folders under which relative paths were found
     """
 
     def __init__(self, metadata: Path, head: bytes = b"") -> None:
         self.metadata = metadata
-        roots = [Path.cwd()]
-        if found := _ROOT.search(head[:4096]):
-            roots.append(metadata.absolute().parent / found[1].decode("utf-8", "surrogateescape"))
-        self.roots = list(dict.fromkeys([*roots, *search_roots(metadata)]))
+        folder = metadata.absolute().parent
+        hints = [folder / found.decode("utf-8", "surrogateescape") for found in _ROOT.findall(head[:4096])]
+        self.roots = list(dict.fromkeys([Path.cwd(), *hints, *search_roots(metadata)]))
+        self.used: list[Path] = []
+        self._copies = [folder, *hints]
         self._by_name: dict[Path, str] = {}
 
     def find(self, text: str) -> Path:
@@ -69,18 +76,26 @@ class PathFinder:
                     # The other stacks of the file lie there too, most likely: one look instead of several for each
                     self.roots.remove(root)
                     self.roots.insert(0, root)
+                    self._use(root)
                     return root / path
         return self._beside(path)
 
+    def _use(self, root: Path) -> None:
+        if root not in self.used:
+            self.used.append(root)
+
     def _beside(self, path: Path) -> Path:
         """A file of the same name next to the metadata, as after copying both out of a project."""
-        beside = self.metadata.absolute().parent / path.name
-        if len(path.parts) > 1 and beside.is_file():
+        for folder in self._copies if len(path.parts) > 1 else ():
+            beside = folder / path.name
+            if not beside.is_file():
+                continue
             if self._by_name.setdefault(beside, str(path)) != str(path):
                 raise InputError(
                     f"{self.metadata} names {self._by_name[beside]} and {path}, and only {beside} is there; "
                     "keep the folders of the stacks."
                 )
+            self._use(folder)
             warn(f"{path}, named in {self.metadata}, was not found; {beside} was taken for it.")
             return beside
         if path.is_absolute():
@@ -91,3 +106,18 @@ class PathFinder:
             f"{path}, named in {self.metadata}, was not found (looked in {shown}); copy the stack, or work from the "
             "folder its path starts from."
         )
+
+
+def root_comment(written: Path, roots: Sequence[Path]) -> str:
+    """Our comment lines for a metadata file at ``written``, "" where its own folder and those above are enough."""
+    reached = {folder.resolve() for folder in search_roots(written)}
+    folder = written.absolute().parent
+    lines = []
+    for root in roots:
+        if root.resolve() not in reached:
+            try:
+                text = Path(os.path.relpath(root, folder)).as_posix()
+            except ValueError:  # another drive
+                text = root.as_posix()
+            lines.append(ROOT_COMMENT + text)
+    return "\n".join(lines)

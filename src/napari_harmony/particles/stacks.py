@@ -47,7 +47,8 @@ class StackOpener:
         ------
         InputError : missing or damaged file, another box size than the stacks before, a volume where one image is meant
         """
-        path = self.finder.find(name)
+        # RELION reads "x.mrc:mrcs" as a stack although .mrc means a volume to it
+        path = self.finder.find(name.removesuffix(":mrcs"))
         frames: Frames
         if inner_suffix(path) in (".tif", ".tiff"):
             frames, _ = open_tiff(path)
