@@ -1,0 +1,189 @@
+"""The commands and their options. Each imports what it needs when it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_harmony.cli import options
+from napari_harmony.cli.streams import answer
+
+app = typer.Typer(
+    help="Align and classify cryo-EM particles: content disentangled from transformations, without labels.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder that 'train' wrote.", show_default=False)]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        import napari_harmony
+
+        answer(f"napari-harmony {napari_harmony.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
+) -> None:
+    """Options of the program itself; ``--debug`` is taken out by ``main`` and stands here to be documented."""
+
+
+@app.command()
+def align(
+    source: options.Input,
+    out: options.Out,
+    model: Annotated[
+        str, typer.Option(metavar="FILE|bundled|train", help="A trained model, or 'train' to fit one on the data.")
+    ] = "train",
+    classes: options.Classes = "auto",
+    transforms: options.Transforms = "rotation,translation,contrast",
+    device: options.Device = "auto",
+    seed: options.Seed = 0,
+    preset: options.Preset = "balanced",
+    max_shift: options.MaxShift = None,
+    mask_diameter: options.MaskDiameter = None,
+    pixel_size: options.PixelSize = None,
+    objective: options.Objective = "harmony",
+    output_format: Annotated[str, typer.Option("--format", metavar="star|relion", help=options.FORMAT_HELP)] = "star",
+    resume: options.Resume = False,
+    json_progress: options.JsonProgress = False,
+) -> None:
+    """Align particles, sort them into classes, and write tables, class averages, model and report into OUT."""
+    from napari_harmony.cli.jobs import Job, run_align
+
+    settings = options.make_settings(
+        classes=classes,
+        transforms=transforms,
+        device=device,
+        seed=seed,
+        preset=preset,
+        max_shift=max_shift,
+        mask_diameter=mask_diameter,
+        objective=objective,
+    )
+    options.check_format(output_format)
+    run_align(Job(source, out, model, pixel_size, resume, json_progress, output_format == "relion"), settings)
+
+
+@app.command()
+def train(
+    source: options.Input,
+    out: Annotated[
+        Path, typer.Option("-o", "--output", metavar="MODEL", help="Folder for the model.", show_default=False)
+    ],
+    classes: options.Classes = "auto",
+    transforms: options.Transforms = "rotation,translation,contrast",
+    device: options.Device = "auto",
+    seed: options.Seed = 0,
+    preset: options.Preset = "balanced",
+    max_shift: options.MaxShift = None,
+    mask_diameter: options.MaskDiameter = None,
+    pixel_size: options.PixelSize = None,
+    objective: options.Objective = "harmony",
+    resume: options.Resume = False,
+    json_progress: options.JsonProgress = False,
+) -> None:
+    """Fit a model to particles and save it (model.safetensors and model.json)."""
+    from napari_harmony.cli.jobs import Job, run_train
+
+    settings = options.make_settings(
+        classes=classes,
+        transforms=transforms,
+        device=device,
+        seed=seed,
+        preset=preset,
+        max_shift=max_shift,
+        mask_diameter=mask_diameter,
+        objective=objective,
+    )
+    run_train(Job(source, out, "train", pixel_size, resume, json_progress), settings)
+
+
+@app.command()
+def apply(
+    model: ModelPath,
+    source: options.Input,
+    out: options.Out,
+    classes: options.Classes = "auto",
+    transforms: options.Transforms = "rotation,translation,contrast",
+    device: options.Device = "auto",
+    seed: options.Seed = 0,
+    preset: options.Preset = "balanced",
+    max_shift: options.MaxShift = None,
+    mask_diameter: options.MaskDiameter = None,
+    pixel_size: options.PixelSize = None,
+    output_format: Annotated[str, typer.Option("--format", metavar="star|relion", help=options.FORMAT_HELP)] = "star",
+    resume: options.Resume = False,
+    json_progress: options.JsonProgress = False,
+) -> None:
+    """Align and classify new particles with a trained MODEL, without training."""
+    from napari_harmony.cli.jobs import Job, run_align
+
+    settings = options.make_settings(
+        classes=classes,
+        transforms=transforms,
+        device=device,
+        seed=seed,
+        preset=preset,
+        max_shift=max_shift,
+        mask_diameter=mask_diameter,
+    )
+    options.check_format(output_format)
+    run_align(Job(source, out, str(model), pixel_size, resume, json_progress, output_format == "relion"), settings)
+
+
+@app.command()
+def info(
+    path: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Particles, an OUT folder, or a model.", show_default=False)
+    ],
+) -> None:
+    """Say what is in a particle file, an OUT folder or a model."""
+    from napari_harmony.cli.describe import describe
+
+    for line in describe(path):
+        answer(line)
+
+
+@app.command()
+def evaluate(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of a finished run.", show_default=False)],
+    truth: Annotated[
+        Path, typer.Option(metavar="FILE", help="The truth, row by row: .csv, .npz or .star.", show_default=False)
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Compare a finished run with a known truth."""
+    from napari_harmony.cli.scoring import evaluate_output, score_lines
+
+    scores = evaluate_output(out, truth)
+    for line in score_lines(scores, as_json):
+        answer(line)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="Folder for the results.")] = Path(
+        "napari-harmony-demo"
+    ),
+    gui: Annotated[
+        bool, typer.Option("--gui/--no-gui", help="Show the result in napari where there is a display.")
+    ] = True,
+    device: options.Device = "auto",
+    seed: options.Seed = 0,
+    json_progress: options.JsonProgress = False,
+) -> None:
+    """Simulate particles with known poses, run the main job on them, and show how right it was."""
+    from napari_harmony.cli.demo import run_demo
+
+    run_demo(out, gui=gui, device=device, seed=seed, json_progress=json_progress)

@@ -1,0 +1,201 @@
+"""The jobs behind the commands: from files to files."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_harmony.cli.checkpoint import Checkpoint, describe_run, open_checkpoint
+from napari_harmony.cli.options import check_positive
+from napari_harmony.cli.progress import Reporter, StageClock, drive, make_reporter
+from napari_harmony.engine.settings import Settings
+from napari_harmony.errors import InputError, InputWarning
+from napari_harmony.outputs import check_target, names, write_output
+
+if TYPE_CHECKING:
+    from napari_harmony.particles.dataset import Particles
+    from napari_harmony.results import Result
+
+TRAIN, BUNDLED = "train", "bundled"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the user asked of ``align`` or ``train``, beyond the settings.
+
+    Attributes
+    ----------
+    source : file with the particles
+    target : OUT folder, or where the model goes
+    model : ``train``, ``bundled``, or the path of a model
+    pixel_size : angstrom, overrides the file; None to keep it
+    resume : continue an interrupted run
+    json_progress : events as JSON on standard output
+    relion_job : also write RELION's file names
+    """
+
+    source: Path
+    target: Path
+    model: str = TRAIN
+    pixel_size: float | None = None
+    resume: bool = False
+    json_progress: bool = False
+    relion_job: bool = False
+
+
+def run_align(job: Job, settings: Settings) -> Result:
+    """Align and cluster a file of particles and write the OUT folder.
+
+    Raises
+    ------
+    InputError : if the input, the model or the output cannot be used; nothing is then written
+    InferenceError : if the run fails
+    """
+    from napari_harmony.engine import api
+
+    check_target(job.target)
+    clock = StageClock("reading")
+    with make_reporter(job.json_progress) as reporter, _heeding_warnings(reporter) as heard:
+        model = _load_model(job.model)
+        particles = load_particles(job.source, job.pixel_size)
+        check_target(job.target, files_of(particles))
+        run = describe_run(particles, settings, model=job.model)
+        with _checkpointed(job.target / names.CHECKPOINT, run, job, reporter) as checkpoint:
+            events = api.align(particles, settings, model=model, checkpoint=checkpoint.folder, resume=checkpoint.resume)
+            done = drive(events, reporter, clock)
+            result = _with_provenance(done.value, clock.seconds(), list(heard))
+            write_output(
+                job.target, particles, result, model=done.model or model, settings=settings, relion_job=job.relion_job
+            )
+        _announce(reporter, job.target, result)
+    return result
+
+
+def run_train(job: Job, settings: Settings) -> Any:
+    """Fit a model to a file of particles and save it; returns the model. Raises as ``run_align``."""
+    from napari_harmony.engine import api
+
+    check_target(job.target, [job.source], owned=names.MODEL, proof=names.MODEL[1])
+    clock = StageClock("reading")
+    with make_reporter(job.json_progress) as reporter, _heeding_warnings(reporter):
+        particles = load_particles(job.source, job.pixel_size)
+        run = describe_run(particles, settings)
+        place = job.target.with_name(f".{job.target.name}{names.CHECKPOINT}")
+        with _checkpointed(place, run, job, reporter) as checkpoint:
+            events = api.fit(particles, settings, checkpoint=checkpoint.folder, resume=checkpoint.resume)
+            model = drive(events, reporter, clock).value
+            _save_model(model, job.target)
+        reporter.finish(f"Model written to {job.target}.", out=str(job.target.resolve()))
+    return model
+
+
+def load_particles(path: Path, pixel_size: float | None = None) -> Particles:
+    """Open a file of particles; ``pixel_size`` in angstrom overrides what it says."""
+    from napari_harmony.particles import open_particles
+
+    if pixel_size is not None:
+        check_positive("pixel_size", pixel_size)
+    return open_particles(path, pixel_size=pixel_size)
+
+
+def files_of(particles: Particles) -> list[Path]:
+    """Every file that a run on these particles reads."""
+    metadata = [particles.path] if particles.path is not None else []
+    return metadata + [Path(file.path) for file in getattr(particles.images, "files", ())]
+
+
+def _load_model(word: str) -> Any:
+    """The model a run starts from: None to fit one on the data."""
+    if word == TRAIN:
+        return None
+    if word == BUNDLED:
+        raise InputError(
+            "--model bundled: this version has no bundled model yet; leave out --model to fit one on the data, "
+            "or give the folder of a trained one."
+        )
+    from napari_harmony.models import HarmonyModel
+
+    if not Path(word).exists():
+        raise InputError(f"--model {word}: there is no such file; give the folder that 'train' wrote.")
+    return HarmonyModel.load(Path(word))
+
+
+def _save_model(model: Any, folder: Path) -> None:
+    from napari_harmony.outputs.staging import staged
+
+    with staged(folder, names.MODEL) as stage:
+        model.save(stage)
+
+
+@contextmanager
+def _checkpointed(folder: Path, run: dict[str, Any], job: Job, reporter: Reporter) -> Iterator[Checkpoint]:
+    """A checkpoint folder that goes when the block ends well, or when there is nothing to continue from."""
+    checkpoint = open_checkpoint(folder, run, job.resume)
+    if checkpoint.resume:
+        reporter.note(f"Continuing the interrupted run in {folder.parent}.")
+    elif job.resume:
+        reporter.note("There is no interrupted run to continue, so this one starts from the beginning.")
+    try:
+        yield checkpoint
+    except BaseException as error:
+        if isinstance(error, InputError) or not checkpoint.resumable:
+            checkpoint.remove()
+        else:
+            reporter.note("The same command with --resume continues this run.")
+        raise
+    checkpoint.remove()
+
+
+@contextmanager
+def _heeding_warnings(reporter: Reporter) -> Iterator[list[str]]:
+    """Show warnings about the input as they come, once each, and collect them."""
+    heard: list[str] = []
+
+    def hear(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        text = str(message)
+        if issubclass(category, InputWarning):
+            if text not in heard:
+                heard.append(text)
+                reporter.note(f"Warning: {text}")
+        elif sys.stderr is not None:
+            sys.stderr.write(warnings.formatwarning(message, category, *where[:2]))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", InputWarning)
+        warnings.showwarning = hear
+        yield heard
+
+
+def _with_provenance(result: Result, seconds: dict[str, float], heard: list[str]) -> Result:
+    """The result with how long it took, and what the input deserved a look for."""
+    known = result.summary.get("seconds")
+    if isinstance(known, dict):
+        seconds = {"reading": seconds.get("reading", 0.0), **known, "total": seconds["total"]}
+    told = [*result.warnings, *(text for text in heard if text not in result.warnings)]
+    rounded = {stage: round(float(value), 3) for stage, value in seconds.items()}
+    return replace(result, summary={**result.summary, "seconds": rounded, "warnings": told})
+
+
+def _announce(reporter: Reporter, folder: Path, result: Result) -> None:
+    """Say in one line what came out; warnings of the run before it."""
+    for warning in result.warnings:
+        reporter.note(f"Warning: {warning}")
+    finite = result.resolution[np.isfinite(result.resolution)]
+    best = f", best resolution {finite.min():.1f} A" if len(finite) else ""
+    classified = int(result.counts.sum())
+    reporter.finish(
+        f"{len(result)} particles, {classified} in {result.classes} classes{best}: {folder / names.REPORT}",
+        out=str(folder.resolve()),
+        particles=len(result),
+        classified=classified,
+        flagged=int(result.flagged.sum()),
+        classes=result.classes,
+        warnings=list(result.warnings),
+    )

@@ -1,0 +1,72 @@
+"""The options that several commands share."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from napari_harmony.engine.settings import OBJECTIVES, PRESETS, TRANSFORMS, Settings
+from napari_harmony.errors import InputError
+
+FORMATS = ("star", "relion")
+FORMAT_HELP = "'relion' adds the files that RELION's Select job opens."
+
+Input = Annotated[
+    Path, typer.Argument(metavar="INPUT", help="Particles: .star, .cs, .mrcs, .mrc, .tif or .tiff.", show_default=False)
+]
+Out = Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="Folder for the results.", show_default=False)]
+Classes = Annotated[str, typer.Option(metavar="N|auto", help="Number of content classes, or chosen from the data.")]
+Transforms = Annotated[str, typer.Option(metavar="LIST", help=f"What may differ in a class: {','.join(TRANSFORMS)}.")]
+Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")]
+Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Of every random choice; same seed, same result.")]
+Preset = Annotated[str, typer.Option(metavar="|".join(PRESETS), help="How much time to spend.")]
+MaxShift = Annotated[
+    float | None, typer.Option(metavar="A", help="Largest shift in angstrom.", show_default="0.16 of the box")
+]
+MaskDiameter = Annotated[
+    float | None, typer.Option(metavar="A", help="Diameter of the particle in angstrom.", show_default="0.9 of the box")
+]
+PixelSize = Annotated[
+    float | None, typer.Option(metavar="A", help="Angstrom per pixel.", show_default="what the input says")
+]
+Objective = Annotated[str, typer.Option(metavar="|".join(OBJECTIVES), help="What training minimises.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")]
+JsonProgress = Annotated[bool, typer.Option("--json-progress", help="Print one JSON object per line.")]
+
+
+def make_settings(*, classes: str, transforms: str, **others: Any) -> Settings:
+    """Settings from the words of the command line.
+
+    Raises
+    ------
+    InputError : naming the option that cannot be used
+    """
+    for name in ("max_shift", "mask_diameter"):
+        if others.get(name) is not None:
+            check_positive(name, others[name])
+    chosen = tuple(word.strip() for word in transforms.split(",") if word.strip())
+    return Settings(classes=_classes(classes), transforms=chosen, **others)
+
+
+def check_positive(name: str, value: float) -> None:
+    """Raise ``InputError`` unless an option is a positive, finite number."""
+    if not (math.isfinite(value) and value > 0):
+        raise InputError(f"--{name.replace('_', '-')} is {value:g}: give a positive number of angstrom.")
+
+
+def check_format(name: str) -> None:
+    """Raise ``InputError`` unless there is such an output format."""
+    if name not in FORMATS:
+        raise InputError(f"--format: '{name}' is unknown; choose from {', '.join(FORMATS)}.")
+
+
+def _classes(word: str) -> int | None:
+    if word.strip().lower() == "auto":
+        return None
+    try:
+        return int(word)
+    except ValueError:
+        raise InputError(f"--classes is '{word}': give a whole number, or 'auto'.") from None

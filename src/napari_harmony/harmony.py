@@ -1,0 +1,211 @@
+"""``Harmony``: the engine with the habits of scikit-learn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from napari_harmony.engine.events import Done, Event
+from napari_harmony.engine.settings import Preset, Settings
+from napari_harmony.errors import HarmonyError, InferenceError, InputError
+from napari_harmony.particles.dataset import Particles
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_harmony.models import HarmonyModel
+    from napari_harmony.results import Result
+
+Callback = Callable[[Event], object]
+#: What can be aligned: opened particles, a file, or an array of shape (n, box, box) with pixels of 1 angstrom.
+Source: TypeAlias = "Particles | Path | str | NDArray[np.floating]"
+
+
+class Harmony:
+    """Align and classify particles: content disentangled from transformations, without labels.
+
+    Parameters
+    ----------
+    classes : number of content classes, or None to choose it from the data
+    transforms : which transformations separate particles of one content: a subset of ``rotation``,
+        ``translation``, ``scale``, ``contrast``
+    mask_diameter : of the soft circular mask in angstrom, None for 0.9 of the box
+    max_shift : largest shift searched in angstrom, None for 0.16 of the box
+    preset : ``fast``, ``balanced`` or ``thorough``
+    seed : of every random choice; same seed, same device, same result
+    device : ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``
+    objective : ``harmony``, or ``harmony-2022``, the published one, as a baseline
+
+    Attributes
+    ----------
+    model_ : the fitted model, after ``fit``, ``align``, ``fit_align`` or ``load``
+    result_ : the last ``Result``, after ``align`` or ``fit_align``
+
+    Examples
+    --------
+    >>> from napari_harmony import Harmony, open_particles
+    >>> particles = open_particles("particles.star")  # doctest: +SKIP
+    >>> harmony = Harmony(classes=10, preset="fast")
+    >>> result = harmony.fit_align(particles, callback=print)  # doctest: +SKIP
+    >>> result.table[["class_number", "psi", "psi_spread"]].head()  # doctest: +SKIP
+    >>> harmony.save("model")  # doctest: +SKIP
+    >>> Harmony.load("model").align(open_particles("more.star"))  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        classes: int | None = None,
+        *,
+        transforms: Sequence[str] = ("rotation", "translation", "contrast"),
+        mask_diameter: float | None = None,
+        max_shift: float | None = None,
+        preset: Preset = "balanced",
+        seed: int = 0,
+        device: str = "auto",
+        objective: str = "harmony",
+    ) -> None:
+        self.classes = classes
+        self.transforms = transforms
+        self.mask_diameter = mask_diameter
+        self.max_shift = max_shift
+        self.preset = preset
+        self.seed = seed
+        self.device = device
+        self.objective = objective
+
+    @property
+    def settings(self) -> Settings:
+        """The parameters as the engine takes them; raises ``InputError`` for values that cannot be used."""
+        return Settings(**{**self.get_params(), "transforms": tuple(self.transforms)})
+
+    def fit(self, particles: Source, callback: Callback | None = None) -> Harmony:
+        """Train a model on particles and return the estimator.
+
+        Parameters
+        ----------
+        particles : from ``open_particles``; or a path, or an array of shape (n, box, box) of 1 angstrom pixels
+        callback : called with every ``Progress`` and ``Preview``; whatever it raises ends the run
+
+        Raises
+        ------
+        InputError : if parameters or particles cannot be used
+        InferenceError : if the run fails
+        """
+        from napari_harmony.engine import api
+
+        done = _last(api.fit(_as_particles(particles), self.settings), callback)
+        self.model_: HarmonyModel = done.value
+        return self
+
+    def align(self, particles: Source, callback: Callback | None = None) -> Result:
+        """Align and classify particles with the fitted model; where there is none yet, one is fitted to them first.
+
+        Parameters and errors as ``fit``.
+
+        Returns
+        -------
+        one row per particle in input order, with class averages and their resolution
+        """
+        return self._align(particles, getattr(self, "model_", None), callback)
+
+    def fit_align(self, particles: Source, callback: Callback | None = None) -> Result:
+        """Train afresh on particles, then align and classify the same ones; parameters and errors as ``fit``."""
+        return self._align(particles, None, callback)
+
+    def save(self, path: Path | str) -> Path:
+        """Write the fitted model into a folder: ``model.safetensors`` and ``model.json``."""
+        model = self._fitted()
+        folder = Path(path)
+        from napari_harmony.outputs import names
+        from napari_harmony.outputs.staging import staged
+
+        with staged(folder, names.MODEL) as stage:
+            model.save(stage)
+        return folder
+
+    @classmethod
+    def load(cls, path: Path | str, **parameters: Any) -> Harmony:
+        """An estimator around a saved model; ``parameters`` as for the constructor.
+
+        Raises
+        ------
+        InputError : if there is no model, or one that does not match this version
+        """
+        from napari_harmony.models import HarmonyModel
+
+        harmony = cls(**parameters)
+        harmony.model_ = HarmonyModel.load(Path(path))
+        return harmony
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The constructor's parameters as they were given."""
+        return {name: getattr(self, name) for name in _parameters()}
+
+    def set_params(self, **parameters: Any) -> Harmony:
+        """Change parameters; raises ``InputError`` for names that do not exist."""
+        for name, value in parameters.items():
+            if name not in _parameters():
+                raise InputError(f"Harmony has no parameter '{name}'; choose from {', '.join(_parameters())}.")
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        defaults = {name: parameter.default for name, parameter in signature(type(self)).parameters.items()}
+        changed = {name: value for name, value in self.get_params().items() if value != defaults[name]}
+        return f"Harmony({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
+
+    def _fitted(self) -> HarmonyModel:
+        if not hasattr(self, "model_"):
+            raise HarmonyError("This Harmony has no model yet; call fit, align or fit_align first.")
+        return self.model_
+
+    def _align(
+        self,
+        particles: Source,
+        model: HarmonyModel | None,
+        callback: Callback | None,
+    ) -> Result:
+        from napari_harmony.engine import api
+
+        done = _last(api.align(_as_particles(particles), self.settings, model=model), callback)
+        if done.model is not None:
+            self.model_ = done.model
+        self.result_: Result = done.value
+        return self.result_
+
+
+def _parameters() -> list[str]:
+    return [name for name in signature(Harmony.__init__).parameters if name != "self"]
+
+
+def _last(events: Iterator[Event], callback: Callback | None) -> Done:
+    """Run an engine call to its end; it is closed whatever happens."""
+    try:
+        for event in events:
+            if isinstance(event, Done):
+                return event
+            if callback is not None:
+                callback(event)
+    finally:
+        if isinstance(events, Generator):
+            events.close()
+    raise InferenceError("The run ended without a result; please report this.")
+
+
+def _as_particles(source: Source) -> Particles:
+    """Particles from whatever names them."""
+    if isinstance(source, Particles):
+        return source
+    if isinstance(source, str | Path):
+        from napari_harmony.particles import open_particles
+
+        return open_particles(source)
+    import pandas as pd
+
+    from napari_harmony.particles.images import ArrayImages
+
+    images = ArrayImages(source)
+    return Particles(images, pd.DataFrame(index=pd.RangeIndex(images.shape[0])), 1.0, pixel_size_known=False)

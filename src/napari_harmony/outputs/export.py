@@ -1,0 +1,73 @@
+"""A result, or some of its rows, as one table: CSV, STAR or ``.cs``, by the extension of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from napari_harmony.errors import InputError
+from napari_harmony.outputs.columns import star_columns
+from napari_harmony.particles.files import replacing
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_harmony.particles.dataset import Particles
+    from napari_harmony.results import Result
+
+EXTENSIONS = (".csv", ".star", ".cs")
+
+
+def export_table(
+    path: Path | str, particles: Particles, result: Result, rows: Sequence[int] | NDArray[np.integer] | None = None
+) -> Path:
+    """Write the table of a result, or of some particles.
+
+    Parameters
+    ----------
+    path : its extension chooses the format. ``.csv``: the input's columns and ours, origins in pixels, angles in degree,
+        with the row number (from 1) in front; ``.star``: the input rows with RELION's and our labels; ``.cs``: the
+        input rows with cryoSPARC's ``alignments2D`` fields
+    particles, result : of the same n particles
+    rows : numbers (from 0) of the particles to write, in any order; None for all. They are written in input order
+
+    Raises
+    ------
+    InputError : for other extensions, rows that do not exist, no rows at all, or a place that cannot be written
+    """
+    path = Path(path)
+    chosen = _chosen(rows, len(particles))
+    extension = path.suffix.lower()
+    if extension == ".csv":
+        _write_csv(path, particles, result, chosen)
+    elif extension == ".star":
+        _write_star(path, particles, result, chosen)
+    elif extension == ".cs":
+        _write_cs(path, particles, result, chosen)
+    else:
+        raise InputError(f"{path}: tables are written as {', '.join(EXTENSIONS)}; give the file one of these extensions.")
+    return path
+
+
+def _chosen(rows: Sequence[int] | NDArray[np.integer] | None, count: int) -> NDArray[np.int64]:
+    if rows is None:
+        return np.arange(count)
+    chosen = np.unique(np.asarray(rows, dtype=np.int64))
+    if len(chosen) == 0:
+        raise InputError("no particles are selected; select some rows, or export all.")
+    if chosen[0] < 0 or chosen[-1] >= count:
+        wrong = chosen[0] if chosen[0] < 0 else chosen[-1]
+        raise InputError(f"row {wrong} does not exist; the rows are 0 to {count - 1}.")
+    return chosen
+
+
+def _write_csv(path: Path, particles: Particles, result: Result, rows: NDArray[np.int64]) -> None:
+    number = pd.Series(rows + 1, name="particle")
+    parts = [number, *(frame.iloc[rows].reset_index(drop=True) for frame in (result.table, particles.table))]
+    text = pd.concat(parts, axis=1).to_csv(index=False, lineterminator="\n")
+    with replacing(path) as file:
+        file.write(text.encode("utf-8", "surrogateescape"))

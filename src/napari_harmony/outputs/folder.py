@@ -1,0 +1,149 @@
+"""Write the OUT folder of a run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from napari_harmony.errors import InputError
+from napari_harmony.outputs import names
+from napari_harmony.outputs.columns import star_columns
+from napari_harmony.outputs.frc_table import write_frc
+from napari_harmony.outputs.staging import staged
+from napari_harmony.outputs.summary import summarise, write_summary
+
+if TYPE_CHECKING:
+    from napari_harmony.engine.settings import Settings
+    from napari_harmony.particles.dataset import Particles
+    from napari_harmony.results import Result
+
+UNKNOWN_PIXEL_SIZE = (
+    "the pixel size is unknown and was taken as 1 angstrom: origins and resolutions are in pixels; give --pixel-size"
+)
+
+
+class Saveable(Protocol):
+    """A model that writes ``model.safetensors`` and ``model.json`` into a folder."""
+
+    def save(self, path: Path) -> object: ...
+
+
+def check_target(
+    folder: Path,
+    inputs: Sequence[Path] = (),
+    *,
+    owned: Sequence[str] = names.OWNED,
+    proof: str = names.SUMMARY,
+) -> None:
+    """Refuse an OUT that cannot be written or would destroy something; creates nothing.
+
+    Parameters
+    ----------
+    folder : OUT; a folder of an earlier run is fine, its files will be replaced
+    inputs : files the run reads, which must not be among those it writes
+    owned : names of the files that the run may write
+    proof : the file whose presence shows that such files are from an earlier run
+
+    Raises
+    ------
+    InputError : if OUT or a parent is a file or not writable, if an input lies in OUT under a name that the run
+        writes, or if OUT holds such a file that no run of napari-harmony wrote
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: this is a file; give a folder for the output.")
+    parent = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if not parent.is_dir():
+        raise InputError(f"{parent}: this is a file, so the folder {folder} cannot be made; give another output.")
+    # Files are staged beside OUT, so an OUT that exists already needs a writable parent as well.
+    beside = folder.absolute().parent
+    for place in {parent, beside if beside.exists() else parent}:
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise InputError(f"{place}: this folder is not writable; give another output.")
+    for path in inputs:
+        if path.exists() and path.resolve().parent == folder.resolve() and path.name in owned:
+            raise InputError(f"{path}: the output would overwrite this input; give another folder.")
+    taken = [name for name in owned if os.path.lexists(folder / name)]
+    if taken and not (folder / proof).is_file():
+        raise InputError(f"{folder / taken[0]}: this file is not from napari-harmony; give another folder.")
+    for name in taken:
+        if not (folder / name).is_file():
+            raise InputError(f"{folder / name}: this is not a file, so it cannot be replaced; give another folder.")
+
+
+def write_output(
+    folder: Path | str,
+    particles: Particles,
+    result: Result,
+    *,
+    model: Saveable | None = None,
+    settings: Settings | None = None,
+    relion_job: bool = False,
+) -> Path:
+    """Write a finished run: all of OUT, or nothing.
+
+    Parameters
+    ----------
+    folder : OUT; made if missing. Files of an earlier run are replaced, other files stay
+    particles : the input, n particles
+    result : of the same n particles in the same order
+    model : saved beside the result if given
+    settings : the parameters, for the summary
+    relion_job : also write RELION's file names of a 2D classification (``run_it025_*``), for its Select job
+
+    Returns
+    -------
+    the folder
+
+    Raises
+    ------
+    InputError : as ``check_target``, and if result and particles differ in number
+    OSError : if the disk is full or fails; OUT is then as it was before
+    """
+    folder = Path(folder)
+    if len(particles) != len(result):
+        raise InputError(f"{folder}: the result has {len(result)} rows, but the input {len(particles)} particles.")
+    check_target(folder, [particles.path] if particles.path is not None else [])
+    summary = summarise(particles, result, settings)
+    if not particles.pixel_size_known and UNKNOWN_PIXEL_SIZE not in summary["warnings"]:
+        summary["warnings"].append(UNKNOWN_PIXEL_SIZE)
+    with staged(folder, names.OWNED) as stage:
+        _write_tables(stage, particles, result)
+        _write_averages(stage, result)
+        write_frc(stage / names.FRC, result)
+        if model is not None:
+            model.save(stage)
+        if relion_job:
+            from napari_harmony.outputs.relion_job import write_relion_job
+
+            write_relion_job(stage, folder, particles, result)
+        _write_report(stage, particles, result, summary)
+        write_summary(stage / names.SUMMARY, summary)
+    return folder
+
+
+def _write_tables(stage: Path, particles: Particles, result: Result) -> None:
+    from napari_harmony.outputs.export import write_cs_table
+    from napari_harmony.particles.relion import write_relion
+
+    write_relion(stage / names.PARTICLES, particles, star_columns(result, particles.pixel_size))
+    if particles.path is not None and particles.path.suffix.lower() == ".cs":
+        write_cs_table(stage / names.PARTICLES_CS, particles, result)
+
+
+def _write_averages(stage: Path, result: Result) -> None:
+    from napari_harmony.particles.mrc import write_stack
+
+    if not result.classes:
+        return  # a stack of no images is no file
+    write_stack(stage / names.AVERAGES, result.averages, result.average_pixel_size)
+    if result.half_averages is not None:
+        for name, half in zip(names.HALVES, result.half_averages, strict=True):
+            write_stack(stage / name, half, result.average_pixel_size)
+
+
+def _write_report(stage: Path, particles: Particles, result: Result, summary: dict[str, object]) -> None:
+    from napari_harmony.report import render_report
+
+    (stage / names.REPORT).write_text(render_report(particles, result, summary), encoding="utf-8")

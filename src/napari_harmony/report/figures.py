@@ -1,0 +1,172 @@
+"""The report's plots, as SVG that takes the text colour of the page it stands in."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_harmony.report.pictures import class_colour
+from napari_harmony.results import Result
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Stands for the page's text colour while matplotlib draws; replaced by ``currentColor`` afterwards.
+_INK = "#010203"
+_ACCENT = class_colour(1)
+_MOST_POINTS = 20_000
+_MOST_LABELS = 12
+#: Where half-set averages are conventionally said to stop agreeing.
+THRESHOLD = 0.143
+
+
+def frc_svg(result: Result) -> str | None:
+    """Half-set FRC of every class against resolution, with the noise floor; None where no class has halves."""
+    shown = np.flatnonzero(np.isfinite(result.frc).any(axis=1)) if result.classes else np.empty(0, int)
+    frequency = result.frc_frequency
+    if len(shown) == 0 or len(frequency) < 2:
+        return None
+
+    def draw(axes: Any) -> None:
+        for index in shown:
+            label = f"class {index + 1}" if len(shown) <= _MOST_LABELS else None
+            axes.plot(frequency, result.frc[index], color=class_colour(index + 1), linewidth=1.4, label=label)
+        floors = result.frc_floor[shown]
+        floors = floors[np.isfinite(floors).any(axis=1)]
+        if len(floors):
+            axes.plot(
+                frequency, _median(floors), color=_INK, alpha=0.7, linewidth=1.2, linestyle="--", label="noise floor"
+            )
+        axes.axhline(THRESHOLD, color=_INK, alpha=0.4, linewidth=0.8, linestyle=":", label="0.143")
+        axes.set(xlim=(0, float(frequency[-1])), ylim=(-0.15, 1.05), xlabel="resolution (Å)", ylabel="FRC")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{1 / value:.3g}" if value > 0 else "")
+        axes.legend(loc="upper right", ncols=2, fontsize=8, frameon=False, labelcolor=_INK)
+
+    return _svg("frc", draw, (7.2, 3.6))
+
+
+def embedding_svg(result: Result) -> str | None:
+    """First two principal components of the content codes, coloured by class; None without content codes."""
+    points = principal_components(result.content)
+    usable = np.flatnonzero(np.isfinite(points).all(axis=1)) if points.shape[1] == 2 else np.empty(0, int)
+    if len(usable) == 0:
+        return None
+    if len(usable) > _MOST_POINTS:
+        usable = np.random.default_rng(0).choice(usable, _MOST_POINTS, replace=False)
+    numbers = result.table["class_number"].to_numpy()[usable]
+
+    def draw(axes: Any) -> None:
+        colours = [class_colour(int(number)) for number in numbers]
+        size = float(np.clip(9000 / len(usable), 2, 14))
+        axes.scatter(*points[usable].T, c=colours, s=size, alpha=0.7, linewidths=0, rasterized=True)
+        for number in np.unique(numbers[numbers > 0]):
+            centre = np.median(points[usable][numbers == number], axis=0)
+            axes.annotate(str(number), centre, color=_INK, fontsize=9, fontweight="bold", ha="center", va="center")
+        axes.set(xlabel="content component 1", ylabel="content component 2", xticks=[], yticks=[])
+
+    return _svg("embedding", draw, (5.2, 4.2))
+
+
+def principal_components(content: NDArray[np.floating], count: int = 2) -> NDArray[np.float64]:
+    """The first principal components of content codes (n, d), as (n, count); NaN where a code is not finite.
+
+    Fewer code dimensions than ``count`` are filled with zeros; no dimension at all gives shape (n, 0).
+    """
+    if content.shape[1] == 0:
+        return np.empty((len(content), 0))
+    usable = np.isfinite(content).all(axis=1)
+    points = np.full((len(content), count), np.nan)
+    if not usable.any():
+        return points
+    codes = content[usable].astype(np.float64)
+    codes -= codes.mean(axis=0)
+    _, directions = np.linalg.eigh(codes.T @ codes)
+    axes = directions[:, ::-1][:, :count]
+    # An eigenvector's sign is arbitrary: the largest entry is made positive, so that reruns look the same.
+    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
+    points[usable] = 0.0
+    points[np.flatnonzero(usable)[:, None], np.arange(axes.shape[1])] = codes @ axes
+    return points
+
+
+def rotation_svg(result: Result) -> str | None:
+    """Histogram of the in-plane angle of all classified particles."""
+    return _histogram("rotation", np.mod(_classified(result, "psi"), 360), "rotation ψ (°)", (0, 360), 36)
+
+
+def spread_svg(result: Result) -> str | None:
+    """Histogram of the uncertainty of the angles."""
+    return _histogram("spread", _classified(result, "psi_spread"), "uncertainty of ψ (°)", None, 40)
+
+
+def shift_svg(result: Result) -> str | None:
+    """Histogram of the length of the shifts."""
+    length = np.hypot(_classified(result, "origin_x"), _classified(result, "origin_y"))
+    return _histogram("shift", length, "length of the shift (pixels)", None, 40)
+
+
+def score_svg(result: Result) -> str | None:
+    """Histogram of the correlation of each particle with its class."""
+    return _histogram("score", _classified(result, "score"), "score (correlation with the class)", None, 40)
+
+
+def _classified(result: Result, column: str) -> NDArray[np.float64]:
+    values = result.table.loc[result.table["class_number"] > 0, column].to_numpy(dtype=np.float64)
+    return values[np.isfinite(values)]
+
+
+def _histogram(
+    name: str, values: NDArray[np.float64], label: str, limits: tuple[float, float] | None, bins: int
+) -> str | None:
+    if len(values) == 0:
+        return None
+
+    def draw(axes: Any) -> None:
+        axes.hist(values, bins=bins, range=limits, color=_ACCENT, alpha=0.85, edgecolor="none")
+        axes.set(xlabel=label, ylabel="particles")
+        if limits is not None:
+            axes.set_xlim(limits)
+
+    return _svg(name, draw, (4.2, 2.6))
+
+
+def _median(rows: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Median over the rows that know a value; the columns nobody knows stay NaN, without numpy's warning."""
+    known = np.isfinite(rows).any(axis=0)
+    median = np.full(rows.shape[1], np.nan)
+    median[known] = np.nanmedian(rows[:, known], axis=0)
+    return median
+
+
+def _svg(name: str, draw: Callable[[Any], None], size: tuple[float, float]) -> str:
+    """Draw into one pair of axes and return the ``<svg>`` element; ``name`` keeps ids apart within a page."""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    settings = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": name,
+        "font.size": 9,
+        "text.color": _INK,
+        "axes.labelcolor": _INK,
+    }
+    with rc_context(settings):
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasSVG(figure)
+        axes = figure.add_subplot()
+        axes.set_facecolor("none")
+        axes.grid(color=_INK, alpha=0.1, linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.tick_params(colors=_INK, length=0)
+        for side, spine in axes.spines.items():
+            spine.set_visible(side in ("left", "bottom"))
+            spine.set(color=_INK, alpha=0.35)
+        draw(axes)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", transparent=True, dpi=144, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :].replace(_INK, "currentColor")

@@ -1,0 +1,199 @@
+"""Gather what the report shows and fill in its template."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_harmony.report import figures
+from napari_harmony.report.pictures import class_colour, data_uri
+
+if TYPE_CHECKING:
+    from napari_harmony.particles.dataset import Particles
+    from napari_harmony.results import Result
+
+ROWS = 25
+DASH = "–"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A plot with the words around it; ``svg`` is trusted markup, the rest is text."""
+
+    title: str
+    svg: str
+    note: str = ""
+
+
+def render_report(particles: Particles, result: Result, summary: dict[str, Any]) -> str:
+    """The report as one HTML page.
+
+    Parameters
+    ----------
+    particles : the input
+    result : of these particles
+    summary : what ``summary.json`` holds
+
+    Every text that comes from outside (names, paths, warnings) is escaped by the template.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8"))
+    return template.render(
+        title=particles.path.name if particles.path is not None else "particles",
+        warnings=[_sentence(w) for w in summary.get("warnings", [])],
+        tiles=_tiles(result, summary),
+        classes=_class_cards(result),
+        wide_figure=_wide_figure(result),
+        figures=_figures(result),
+        particles=_particle_rows(result),
+        total=len(result),
+        provenance=_provenance(summary),
+        version=summary.get("versions", {}).get("napari-harmony", ""),
+        created=summary.get("created", ""),
+    )
+
+
+def _sentence(text: object) -> str:
+    words = str(text).strip()
+    return words[:1].upper() + words[1:] + ("" if words.endswith((".", "!", "?")) else ".")
+
+
+def _tiles(result: Result, summary: dict[str, Any]) -> list[tuple[str, str]]:
+    classified = result.table[result.table["class_number"] > 0]
+    finite = result.resolution[np.isfinite(result.resolution)]
+    seconds = _total_seconds(summary)
+    return [
+        ("particles", f"{len(result):,}"),
+        ("classified", f"{len(classified):,}"),
+        ("flagged", f"{int(result.flagged.sum()):,}"),
+        ("classes", str(result.classes)),
+        ("best resolution", f"{finite.min():.1f} Å" if len(finite) else DASH),
+        ("median uncertainty of ψ", _number(classified["psi_spread"].median(), 1, "°")),
+        ("median score", _number(classified["score"].median(), 3)),
+        ("wall time", _duration(seconds) if seconds is not None else DASH),
+    ]
+
+
+def _total_seconds(summary: dict[str, Any]) -> float | None:
+    seconds = summary.get("seconds") or {}
+    if not isinstance(seconds, dict):
+        return None
+    known = {k: v for k, v in seconds.items() if isinstance(v, int | float)}
+    if "total" in known:
+        return float(known["total"])
+    return float(sum(known.values())) if known else None
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _class_cards(result: Result) -> list[dict[str, str]]:
+    """One card per class, the most populated first."""
+    counts = result.counts
+    total = max(int(counts.sum()), 1)
+    return [
+        {
+            "number": str(index + 1),
+            "colour": class_colour(index + 1),
+            "image": data_uri(result.averages[index]),
+            "count": f"{counts[index]:,}",
+            "share": f"{100 * counts[index] / total:.1f} %",
+            "resolution": _number(result.resolution[index], 1, " Å"),
+        }
+        for index in np.argsort(-counts, kind="stable").tolist()
+    ]
+
+
+def _wide_figure(result: Result) -> Figure | None:
+    svg = figures.frc_svg(result)
+    note = (
+        "Fourier ring correlation between two half-set averages of each class; the halves were split before alignment. "
+        "Below the noise floor a curve says nothing."
+    )
+    return Figure("Resolution of the class averages", svg, note) if svg else None
+
+
+def _figures(result: Result) -> list[Figure]:
+    candidates = [
+        (
+            "Content of the particles",
+            figures.embedding_svg(result),
+            "Each point is one particle, in its class's colour.",
+        ),
+        ("Rotation", figures.rotation_svg(result), ""),
+        ("Shift", figures.shift_svg(result), ""),
+        ("Score", figures.score_svg(result), ""),
+        ("Uncertainty of the rotation", figures.spread_svg(result), ""),
+    ]
+    return [Figure(title, svg, note) for title, svg, note in candidates if svg]
+
+
+def _particle_rows(result: Result) -> list[dict[str, Any]]:
+    rows = []
+    for index, row in enumerate(result.table.head(ROWS).to_dict("records")):
+        number = int(row["class_number"])
+        rows.append(
+            {
+                "index": index + 1,
+                "class": str(number) if number else DASH,
+                "colour": class_colour(number),
+                "probability": _number(row["class_probability"], 2),
+                "psi": _number(row["psi"], 1),
+                "psi_spread": _number(row["psi_spread"], 1),
+                "origin_x": _number(row["origin_x"], 2),
+                "origin_y": _number(row["origin_y"], 2),
+                "shift_spread": _number(row["shift_spread"], 2),
+                "scale": _number(row["scale"], 3),
+                "contrast": _number(row["contrast"], 2),
+                "score": _number(row["score"], 3),
+                "flags": [flag for flag in str(row["flags"] or "").split(",") if flag],
+            }
+        )
+    return rows
+
+
+def _provenance(summary: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Titled lists of what is known about the run, in reading order; empty ones are left out."""
+    groups: list[tuple[str, Any]] = [
+        ("Input", summary.get("input")),
+        ("Parameters", summary.get("parameters")),
+        (
+            "Run",
+            {key: summary.get(key) for key in ("command", "device", "seed", "created") if summary.get(key) is not None},
+        ),
+        ("Seconds", summary.get("seconds")),
+        ("Flags", summary.get("flags")),
+        ("Versions", summary.get("versions")),
+    ]
+    return [
+        (title, [(str(key).replace("_", " "), _plain(value)) for key, value in values.items()])
+        for title, values in groups
+        if isinstance(values, dict) and values
+    ]
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return DASH
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(_plain(item) for item in value) or DASH
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items()) or DASH
+    return str(value)
+
+
+def _number(value: Any, digits: int, unit: str = "") -> str:
+    return f"{float(value):.{digits}f}{unit}" if value is not None and np.isfinite(value) else DASH

@@ -1,0 +1,110 @@
+"""Stand-ins for a run: small particles in a file, a made-up result of them, and an engine that returns it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from napari_harmony.engine.events import Done, Event, Preview, Progress
+from napari_harmony.particles.dataset import Particles
+from napari_harmony.results import COLUMNS, Result
+
+BOX = 16
+PIXEL_SIZE = 2.5
+
+
+def make_result(particles: Particles, classes: int = 3, seed: int = 0, content: int = 4) -> Result:
+    """A result with a value in every place: unclassified, flagged and not-finite particles, a class without halves."""
+    rng = np.random.default_rng(seed)
+    count, shells = len(particles), particles.box // 2
+    table = pd.DataFrame({name: rng.uniform(0, 1, count) for name in COLUMNS})
+    table["class_number"] = np.arange(count) % classes + 1
+    table["psi"] = rng.uniform(-180, 180, count)
+    table[["origin_x", "origin_y"]] = rng.normal(0, 2, (count, 2))
+    table["flags"] = ""
+    table.loc[1, ["class_number", "flags"]] = [0, "not-finite"]
+    table.loc[1, ["psi", "origin_x", "origin_y", "psi_spread", "score", "class_probability"]] = np.nan
+    table.loc[2, "flags"] = "junk,shift-bound"
+    for code in range(content):
+        table[f"content_{code}"] = rng.normal(0, 1, count) + table["class_number"]
+    frc = np.linspace(1, -0.1, shells, dtype=np.float32) * np.ones((classes, 1), np.float32)
+    frc[-1] = np.nan
+    resolution = np.full(classes, 12.5, np.float32)
+    resolution[-1] = np.nan
+    return Result(
+        table=table,
+        averages=rng.normal(0, 1, (classes, particles.box, particles.box)).astype(np.float32),
+        average_pixel_size=particles.pixel_size,
+        frc=frc,
+        frc_floor=np.full((classes, shells), 0.1, np.float32),
+        frc_frequency=(np.arange(shells) / (particles.box * particles.pixel_size)).astype(np.float32),
+        resolution=resolution,
+        pixel_size=particles.pixel_size,
+        summary={"device": "cpu", "warnings": [], "seconds": {"search": 1.25}},
+    )
+
+
+@dataclass
+class FakeModel:
+    """A model that is one number."""
+
+    value: float = 1.0
+
+    def save(self, path: Path | str) -> None:
+        folder = Path(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "model.safetensors").write_bytes(b"weights")
+        (folder / "model.json").write_text('{"format": 1, "content_size": 8}\n')
+
+
+@dataclass
+class FakeEngine:
+    """``engine.api`` for tests: remembers how it was called, and can be told to fail in the middle."""
+
+    failure: BaseException | None = None
+    summary: dict[str, Any] = field(default_factory=dict)
+    on_event: Callable[[], None] | None = None
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    closed: bool = False
+
+    def align(
+        self,
+        particles: Particles,
+        settings: Any,
+        *,
+        model: Any = None,
+        checkpoint: Path | None = None,
+        resume: bool = False,
+    ) -> Iterator[Event]:
+        yield from self._work(particles, settings, model, checkpoint, resume)
+        result = make_result(particles, settings.classes or 3, settings.seed)
+        result.summary.update(self.summary, parameters=asdict(settings))
+        yield Done(value=result, model=model or FakeModel())
+
+    def fit(
+        self, particles: Particles, settings: Any, *, checkpoint: Path | None = None, resume: bool = False
+    ) -> Iterator[Event]:
+        yield from self._work(particles, settings, None, checkpoint, resume)
+        yield Done(value=FakeModel(), model=FakeModel())
+
+    def _work(
+        self, particles: Particles, settings: Any, model: Any, checkpoint: Path | None, resume: bool
+    ) -> Iterator[Event]:
+        self.calls.append({"settings": settings, "model": model, "checkpoint": checkpoint, "resume": resume})
+        try:
+            yield Progress("search", 0.1, "iteration 1", 90.0)
+            if checkpoint is not None:
+                (checkpoint / "state.safetensors").write_bytes(b"state")
+            yield Preview(np.zeros((2, 4, 4), np.float32), np.array([3.0, 4.0], np.float32), 1)
+            if self.on_event is not None:
+                self.on_event()
+            if self.failure is not None:
+                raise self.failure
+            yield Progress("training", 0.9)
+        finally:
+            self.closed = True
