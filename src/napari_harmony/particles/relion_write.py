@@ -44,6 +44,7 @@ def write_relion(
     columns: Mapping[str, Any] | None = None,
     *,
     rows: Sequence[int] | np.ndarray | None = None,
+    place: Path | None = None,
 ) -> Path:
     """Write particles as a STAR file that RELION reads.
 
@@ -64,6 +65,7 @@ def write_relion(
         the file gets them in its own dialect: pixels for RELION 3.0, angstrom since 3.1. Where it has columns of
         both, both are set, so that none is stale
     rows : which particles to write, in this order; None for all
+    place : folder that the file will be moved to, where that is not its own
 
     Raises
     ------
@@ -78,7 +80,7 @@ def write_relion(
     if isinstance(metadata, RelionMetadata):
         edits = _in_dialect(metadata, given, particles.pixel_size)
         document, table = _without_comment(metadata)
-        comment = root_comment(path, metadata.roots)
+        comment = root_comment(place / path.name if place else path, metadata.roots)
         return write_star(path, document, table, edits, rows=rows, comment=comment)
     chosen = np.arange(len(particles)) if rows is None else np.asarray(rows, dtype=np.int64)
     names = _image_names(path, particles, chosen)
