@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from napari_harmony.particles.cryosparc import write_cryosparc as write_cryosparc
     from napari_harmony.particles.mrc import write_stack as write_stack
     from napari_harmony.particles.open import open_particles as open_particles
     from napari_harmony.particles.relion import write_relion as write_relion
@@ -13,11 +14,12 @@ if TYPE_CHECKING:
 #: Where each name lives: imported at its first use, so that pandas and the file formats do not slow down start-up.
 _HOMES = {
     "open_particles": "open",
+    "write_cryosparc": "cryosparc",
     "write_relion": "relion",
     "write_stack": "mrc",
 }
 
-__all__ = ["open_particles", "write_relion", "write_stack"]
+__all__ = ["open_particles", "write_cryosparc", "write_relion", "write_stack"]
 
 
 def __getattr__(name: str) -> Any:
