@@ -39,7 +39,7 @@ bench: setup  ## run the 2D benchmark and print its table
 	$(BIN)/python benchmarks/particles_2d.py
 
 clean:  ## remove what was built, except .venv
-	rm -rf build dist site demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist site napari-harmony-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
 system:
