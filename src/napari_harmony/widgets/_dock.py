@@ -1,0 +1,90 @@
+"""What all docks share: they listen while they are docked, stop when they are closed, and say errors in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from napari.utils.notifications import show_error
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QWidget
+
+from napari_harmony._layers import particles_of, result_of
+from napari_harmony.errors import HarmonyError
+from napari_harmony.session import Session
+
+Listener = tuple[Any, Callable[..., Any]]
+
+
+class Dock(QWidget):
+    """A dock widget with a life cycle.
+
+    ``bind`` starts listening, ``unbind`` stops; both may be called again and again. napari takes the widget out of its
+    dock when the dock is closed: that unbinds, and docking it again binds.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._listeners: list[Listener] = []
+        self._bound = False
+        # with the window everything is destroyed at once, and no method of this object may be called any more
+        self.destroyed.connect(partial(_hang_up, self._listeners))
+
+    def bind(self) -> None:
+        """Start listening to the session and the viewer, and show what they hold."""
+        if not self._bound:
+            self._bound = True
+            self._connect()
+
+    def unbind(self) -> None:
+        """Stop listening."""
+        if self._bound:
+            self._bound = False
+            _hang_up(self._listeners)
+            self._disconnect()
+
+    def listen(self, signal: Any, callback: Callable[..., Any]) -> None:
+        """Connect a psygnal or napari signal until ``unbind``."""
+        signal.connect(callback)
+        self._listeners.append((signal, callback))
+
+    def attempt(self, action: Callable[[], Any]) -> None:
+        """Do something at the user's wish; what they can act on is shown as one sentence."""
+        try:
+            action()
+        except (HarmonyError, OSError) as error:
+            show_error(str(error))
+
+    def event(self, event: QEvent) -> bool:
+        """Bind when docked, unbind when taken out of the dock."""
+        if event.type() == QEvent.Type.ParentChange and hasattr(self, "_bound"):
+            if self.parent() is None:
+                self.unbind()
+            else:
+                self.bind()
+        return super().event(event)
+
+    def _connect(self) -> None:
+        raise NotImplementedError
+
+    def _disconnect(self) -> None:
+        """Undo what ``_connect`` did beside ``listen``."""
+
+
+def _hang_up(listeners: list[Listener]) -> None:
+    for signal, callback in listeners:
+        signal.disconnect(callback)
+    listeners.clear()
+
+
+def adopt_result(viewer: Any, session: Session) -> None:
+    """Take over a result that came with a layer, such as from a result folder, where the session has none yet."""
+    if session.state.busy or session.result is not None:
+        return
+    for layer in reversed(viewer.layers):
+        particles, result = particles_of(layer), result_of(layer)
+        if particles is not None and result is not None and (session.data is None or session.data is particles):
+            session.set_data(particles, layer)
+            session.set_result(result)
+            return

@@ -1,0 +1,121 @@
+"""Puts results into the viewer: class averages while a run goes on, aligned particles when it has ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_harmony._layers import (
+    KEY,
+    LayerTuple,
+    aligned_layer,
+    average_layers,
+    class_at,
+    particles_of,
+    role_of,
+    space_of,
+)
+
+if TYPE_CHECKING:
+    from napari_harmony.engine.events import Preview
+    from napari_harmony.particles.dataset import Particles
+    from napari_harmony.results import Result
+
+_SET = "set"  # key of the metadata: layers of one set are drawn from the same particles
+
+
+class ResultLayers:
+    """The layers drawn from the runs on one particle layer; a new run redraws them in place.
+
+    What the user set on a drawn layer (visibility, colours, contrast) stays. Layers the user removed come back.
+    """
+
+    def __init__(self, viewer: Any) -> None:
+        self._viewer = viewer
+
+    def show_preview(self, preview: Preview, layer: Any, particles: Particles) -> None:
+        """Class averages as they stand, beside the particles."""
+        nothing = np.full(len(preview.averages), np.nan)
+        self._show_averages(preview.averages, preview.counts, nothing, np.nan, layer, particles)
+
+    def show_result(self, result: Result, layer: Any, particles: Particles) -> None:
+        """Aligned particles over the stack, final class averages beside it; outdated layers of one class go."""
+        for old in [x for x in self._viewer.layers if role_of(x) == "class" and self._belongs(x, layer)]:
+            self._viewer.layers.remove(old)
+        self._put(aligned_layer(particles, result, space_of(layer), layer.contrast_limits), layer)
+        self._show_averages(
+            result.averages, result.counts, result.resolution, result.average_pixel_size, layer, particles
+        )
+
+    def show_class(self, result: Result, class_number: int, layer: Any, particles: Particles) -> Any:
+        """The aligned particles of one class, on top and active; the other stacks over it are hidden."""
+        drawn = aligned_layer(particles, result, space_of(layer), layer.contrast_limits, class_number)
+        for other in self._viewer.layers:
+            if role_of(other) == "class" and self._belongs(other, layer):
+                other.visible = False
+        added = self._put(drawn, layer, match=class_number)
+        added.visible = True
+        self._viewer.layers.selection.active = added
+        self._viewer.dims.set_point(self._viewer.dims.ndim - 3, added.data_to_world((0, 0, 0))[0])
+        return added
+
+    def class_under(self, position: Any) -> int | None:
+        """The class whose average lies under a world position, or None."""
+        for layer in reversed(self._viewer.layers):
+            if role_of(layer) == "averages" and layer.visible:
+                y, x = layer.world_to_data(position)[-2:]
+                number = class_at(layer.metadata[KEY], y, x)
+                if number is not None:
+                    return number
+        return None
+
+    def _show_averages(
+        self, averages: Any, counts: Any, resolution: Any, pixel_size: float, layer: Any, particles: Particles
+    ) -> None:
+        new = not any(role_of(x) == "averages" and self._belongs(x, layer) for x in self._viewer.layers)
+        for drawn in average_layers(averages, counts, resolution, pixel_size, space_of(layer), particles.box):
+            self._put(drawn, layer)
+        if new:
+            self._viewer.fit_to_view()
+
+    def _belongs(self, drawn: Any, layer: Any) -> bool:
+        return drawn.metadata[KEY].get(_SET) == _set_of(layer)
+
+    def _put(self, drawn: LayerTuple, layer: Any, match: int | None = None) -> Any:
+        """Redraw the layer of the same role for the same particles, or add it; the active layer stays active."""
+        data, options, kind = drawn
+        about = {**options["metadata"][KEY], _SET: _set_of(layer)}
+        options = {**options, "metadata": {KEY: about}}
+        for old in self._viewer.layers:
+            same = role_of(old) == about["role"] and self._belongs(old, layer)
+            if same and old.metadata[KEY].get("class") == match:
+                return _redraw(old, data, options)
+        active = self._viewer.layers.selection.active
+        added = getattr(self._viewer, f"add_{kind}")(data, **options)
+        self._viewer.layers.selection.active = active if active is not None else layer
+        return added
+
+
+def _set_of(layer: Any) -> str:
+    """What layers drawn from a particle layer are known by: its result folder, or the layer's own identity."""
+    return layer.metadata.get(KEY, {}).get(_SET) or str(layer.unique_id)
+
+
+def _redraw(layer: Any, data: Any, options: dict[str, Any]) -> Any:
+    if "features" in options and len(layer.data) != len(data):
+        layer.selected_data = set()
+    layer.data = data
+    layer.metadata = options["metadata"]
+    layer.scale = options["scale"]
+    layer.translate = options["translate"]
+    if "features" in options:
+        layer.features = options["features"]
+    elif role_of(layer) == "averages":
+        layer.contrast_limits = options["contrast_limits"]
+    return layer
+
+
+def is_source(layer: Any) -> bool:
+    """Whether a run can start from this layer."""
+    return hasattr(layer, "rgb") and particles_of(layer) is not None

@@ -1,0 +1,150 @@
+"""Drives one run of the engine in a worker thread and says how it goes."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from napari.qt.threading import create_worker
+from qtpy.QtCore import QObject, Signal
+
+from napari_harmony.engine.events import Done, Event
+from napari_harmony.errors import InferenceError
+from napari_harmony.session import Session, State
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+Work = Callable[[], Iterator[Event]]
+
+_numbers = itertools.count(1)
+
+
+class Runner(QObject):
+    """Runs one piece of work at a time; a new one cancels the one before.
+
+    Every signal is emitted in the main thread. What a cancelled run still has to say is dropped.
+
+    Signals
+    -------
+    event(Event) : each event but the last
+    done(Done) : the last event
+    failed(Exception) : the run ended with an error
+    cancelled() : the run was cancelled and its worker is gone
+    """
+
+    event = Signal(object)
+    done = Signal(object)
+    failed = Signal(object)
+    cancelled = Signal()
+
+    def __init__(self, session: Session, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._task = 0
+        self._stop = threading.Event()
+        self._result: Done | None = None
+
+    def submit(self, work: Work) -> None:
+        """Start ``work`` (a function that gives the generator of events) in a worker thread."""
+        self._stop.set()
+        self._stop = stop = threading.Event()
+        self._task = task = next(_numbers)
+        self._result = None
+        self._session.set_state(State.RUNNING)
+
+        generator = drive(work, stop)
+
+        def relay() -> Generator[Event, None, None]:  # superqt asks for a generator function, not for a generator
+            yield from generator
+
+        worker = create_worker(relay, _ignore_errors=True)
+        worker.yielded.connect(lambda event: self._on_event(task, event))
+        worker.returned.connect(lambda _: self._on_returned(task))
+        worker.errored.connect(lambda error: self._on_error(task, error))
+        # napari quits workers when its window closes: only then the generator is left suspended
+        worker.aborted.connect(generator.close)
+        worker.aborted.connect(lambda: self._on_returned(task))
+        worker.start()
+
+    def cancel(self) -> None:
+        """Ask the run to stop; it does at its next event. ``cancelled`` follows when it has."""
+        if self._session.state is State.RUNNING and self._task:
+            self._stop.set()
+            self._session.set_state(State.CANCELLING)
+
+    def abandon(self) -> None:
+        """Cancel without waiting and without further signals: for a widget that is going away."""
+        self._stop.set()
+        if self._task and self._session.state.busy:
+            self._session.set_state(State.IDLE)
+        self._task = 0
+
+    def _on_event(self, task: int, event: Event) -> None:
+        if task != self._task or self._stop.is_set():
+            return
+        if isinstance(event, Done):
+            self._result = event
+        else:
+            self.event.emit(event)
+
+    def _on_returned(self, task: int) -> None:
+        if task != self._task:
+            return
+        self._task = 0
+        if self._result is None:
+            self._session.set_state(State.IDLE)
+            self.cancelled.emit()
+        else:
+            self._session.set_state(State.DONE)
+            self.done.emit(self._result)
+            self._result = None
+
+    def _on_error(self, task: int, error: Exception) -> None:
+        if task != self._task:
+            return
+        self._task = 0
+        self._session.set_state(State.FAILED)
+        self.failed.emit(error)
+
+
+def drive(work: Work, stop: threading.Event) -> Generator[Event, None, None]:
+    """The events of ``work`` until it ends or ``stop`` is set; runs in the worker thread.
+
+    Raises
+    ------
+    InferenceError
+        For any RuntimeError, which torch's out-of-memory error is: superqt would take it for the deletion of the
+        worker and the run would never end.
+    """
+    events: Any = None
+    try:
+        events = work()
+        for event in events:
+            if stop.is_set():
+                return
+            yield event
+    except RuntimeError as error:
+        raise InferenceError(describe(error)) from error
+    finally:
+        if hasattr(events, "close"):
+            events.close()
+        _release_device_memory()
+
+
+def describe(error: BaseException) -> str:
+    """One sentence for the user about an error of the device or of torch."""
+    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if "out of memory" in text.lower() or "OutOfMemory" in type(error).__name__:
+        return f"The device ran out of memory: choose the CPU, or close other programs that use the device ({text})."
+    return f"The run stopped with {type(error).__name__}: {text}"
+
+
+def _release_device_memory() -> None:
+    """Give cached device memory back, if torch was used at all."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()

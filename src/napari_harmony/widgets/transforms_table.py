@@ -1,0 +1,306 @@
+"""The *Transforms table* dock: every particle's transformation, to sort, filter, jump to, select and take away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.utils.notifications import show_info
+from qtpy.QtCore import QItemSelectionModel, QPoint, Qt, QTimer
+from qtpy.QtGui import QGuiApplication, QKeySequence, QShortcut
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QComboBox,
+    QDoubleSpinBox,
+    QFileDialog,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QMenu,
+    QPushButton,
+    QTableView,
+    QVBoxLayout,
+)
+from superqt import QElidingLabel
+
+from napari_harmony.errors import HarmonyError
+from napari_harmony.session import session_of
+from napari_harmony.widgets._columns import FLAGS, flag_words
+from napari_harmony.widgets._dock import Dock, adopt_result
+from napari_harmony.widgets._table_model import NO_FLAG, PARTICLE_COLUMN, Filter, TransformsModel
+
+if TYPE_CHECKING:
+    import napari
+    from numpy.typing import NDArray
+
+    from napari_harmony.results import Result
+
+EXPORTS = "RELION STAR (*.star);;CSV (*.csv);;cryoSPARC (*.cs)"
+_FILTER_DELAY_MS = 40
+
+
+class TransformsTable(Dock):
+    """Table of the session's result.
+
+    A click on a row shows that particle in the viewer; the selected rows are the session's selection, and the other
+    way round.
+    """
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.session = session_of(napari_viewer)
+        self._viewer = napari_viewer
+        self._listening = True
+        self.model = TransformsModel(self)
+        self._make_view()
+        self._make_filters()
+        self._make_buttons()
+        self._arrange()
+        self.bind()
+
+    # -- building ---------------------------------------------------------------------------------------------------
+
+    def _make_view(self) -> None:
+        self.view = view = QTableView()
+        view.setModel(self.model)
+        view.setSortingEnabled(True)
+        view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        view.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        view.setWordWrap(False)
+        view.setTabKeyNavigation(False)
+        view.verticalHeader().hide()
+        # rows of one known height: Qt otherwise measures all of them
+        view.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        view.verticalHeader().setDefaultSectionSize(view.fontMetrics().height() + 6)
+        view.horizontalHeader().setSortIndicator(PARTICLE_COLUMN, Qt.SortOrder.AscendingOrder)
+        view.horizontalHeader().setHighlightSections(False)
+        view.selectionModel().selectionChanged.connect(self._on_rows_selected)
+        view.selectionModel().currentRowChanged.connect(self._on_row_entered)
+        view.clicked.connect(lambda index: self._go_to(index.row()))
+        view.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        view.customContextMenuRequested.connect(self._show_menu)
+        copy = QShortcut(QKeySequence(QKeySequence.StandardKey.Copy), view)
+        copy.setContext(Qt.ShortcutContext.WidgetShortcut)
+        copy.activated.connect(self.copy)
+        self.model.layoutChanged.connect(self._show_selection)
+
+    def _make_filters(self) -> None:
+        self.class_box = QComboBox()
+        self.class_box.setToolTip("Show the particles of one class only.")
+        self.flag_box = QComboBox()
+        self.flag_box.setToolTip("Show only particles with this flag, or those without any.")
+        self.score_low, self.score_high = QDoubleSpinBox(), QDoubleSpinBox()
+        for spin in (self.score_low, self.score_high):
+            spin.setDecimals(3)
+            spin.setSingleStep(0.01)
+            spin.setToolTip("Show particles whose score lies in this range.")
+            spin.setKeyboardTracking(False)
+        self._filter_timer = QTimer(self)
+        self._filter_timer.setSingleShot(True)
+        self._filter_timer.setInterval(_FILTER_DELAY_MS)
+        self._filter_timer.timeout.connect(self.apply_filter)
+        self.class_box.currentIndexChanged.connect(self._filter_timer.start)
+        self.flag_box.currentIndexChanged.connect(self._filter_timer.start)
+        self.score_low.valueChanged.connect(self._filter_timer.start)
+        self.score_high.valueChanged.connect(self._filter_timer.start)
+
+    def _make_buttons(self) -> None:
+        self.count_label = QElidingLabel()
+        self.export_all_button = QPushButton("Export all...")
+        self.export_selected_button = QPushButton("Export selected...")
+        self.export_all_button.clicked.connect(lambda: self._ask_and_export(selected=False))
+        self.export_selected_button.clicked.connect(lambda: self._ask_and_export(selected=True))
+
+    def _arrange(self) -> None:
+        filters = QHBoxLayout()
+        for text, widget, stretch in (
+            ("Class", self.class_box, 1),
+            ("Flag", self.flag_box, 1),
+            ("Score from", self.score_low, 0),
+            ("to", self.score_high, 0),
+        ):
+            label = QLabel(text)
+            label.setBuddy(widget)
+            filters.addWidget(label)
+            filters.addWidget(widget, stretch)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.count_label, 1)
+        buttons.addWidget(self.export_selected_button)
+        buttons.addWidget(self.export_all_button)
+        layout = QVBoxLayout(self)
+        layout.addLayout(filters)
+        layout.addWidget(self.view, 1)
+        layout.addLayout(buttons)
+
+    # -- life cycle -------------------------------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        adopt_result(self._viewer, self.session)
+        self.listen(self._viewer.layers.events.inserted, self._on_layer_added)
+        self.listen(self.session.result_changed, self._on_result)
+        self.listen(self.session.selection_changed, self._on_selection)
+        self.listen(self.session.current_changed, self._on_current)
+        self._on_result(self.session.result)
+        self._show_selection()
+
+    def _disconnect(self) -> None:
+        self._filter_timer.stop()
+
+    def _on_layer_added(self, _event: Any) -> None:
+        adopt_result(self._viewer, self.session)
+
+    # -- session -> table -------------------------------------------------------------------------------------------
+
+    def _on_result(self, result: Result | None) -> None:
+        self._listening = False
+        self.model.set_result(result)
+        self._fill_filters(result)
+        header = self.view.horizontalHeader()
+        self.model.sort(header.sortIndicatorSection(), header.sortIndicatorOrder())
+        self.model.set_current(self.session.current)
+        self._listening = True
+        if result is not None:
+            self.view.resizeColumnsToContents()
+        self._update_count()
+
+    def _fill_filters(self, result: Result | None) -> None:
+        widgets = (self.class_box, self.flag_box, self.score_low, self.score_high)
+        for widget in widgets:
+            widget.blockSignals(True)
+            widget.setEnabled(result is not None)
+        self.class_box.clear()
+        self.class_box.addItem("all", None)
+        self.flag_box.clear()
+        self.flag_box.addItem("any or none", "")
+        if result is not None:
+            for number, count in enumerate(result.counts, start=1):
+                self.class_box.addItem(f"{number}  ({count:,})", number)
+            if len(result.members(0)):
+                self.class_box.addItem(f"none  ({len(result.members(0)):,})", 0)
+            self.flag_box.addItem("no flag", NO_FLAG)
+            for word in flag_words(self.model.values(FLAGS)):
+                self.flag_box.addItem(word, word)
+        score = self.model.values("score")
+        finite = score[np.isfinite(score)]
+        low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
+        low, high = np.floor(low * 1000) / 1000, np.ceil(high * 1000) / 1000
+        for spin, value in ((self.score_low, low), (self.score_high, high)):
+            spin.setRange(low, high)
+            spin.setValue(value)
+        for widget in widgets:
+            widget.blockSignals(False)
+
+    def apply_filter(self) -> None:
+        """Show the rows that all filters let through; the selection stays as it is."""
+        low, high = self.score_low.value(), self.score_high.value()
+        whole = low <= self.score_low.minimum() and high >= self.score_high.maximum()
+        score = (-np.inf, np.inf) if whole else (low, high)
+        chosen = Filter(self.class_box.currentData(), score, self.flag_box.currentData() or "")
+        self._listening = False
+        self.model.set_filter(chosen)
+        self._listening = True
+        self._show_selection()
+
+    def _on_selection(self, _ids: NDArray[np.int64]) -> None:
+        if self._listening:
+            self._show_selection()
+        self._update_count()
+
+    def _show_selection(self) -> None:
+        self._listening = False
+        flags = QItemSelectionModel.SelectionFlag
+        self.view.selectionModel().select(
+            self.model.selection_of(self.session.selection), flags.ClearAndSelect | flags.Rows
+        )
+        self._listening = True
+        self._update_count()
+
+    def _on_current(self, particle: int) -> None:
+        self.model.set_current(particle)
+        rows = self.model.rows_of([particle]) if self.model.rowCount() else ()
+        if len(rows) and self._listening:
+            index = self.model.index(int(rows[0]), max(0, self.view.currentIndex().column()))
+            self._listening = False
+            self.view.selectionModel().setCurrentIndex(index, QItemSelectionModel.SelectionFlag.NoUpdate)
+            self.view.scrollTo(index)
+            self._listening = True
+
+    def _update_count(self) -> None:
+        total, shown = len(self.session.result or ()), self.model.rowCount()
+        selected = len(self.session.selection)
+        if not total:
+            text = "No result yet: run Align and Cluster in the Harmony dock, or drop a result folder into the viewer."
+        else:
+            text = f"{shown:,} of {total:,} particles shown" + (f", {selected:,} selected" if selected else "")
+        self.count_label.setText(text)
+        self.export_all_button.setEnabled(total > 0)
+        self.export_selected_button.setEnabled(selected > 0)
+        self.export_all_button.setToolTip("Write all rows as CSV, STAR or .cs." if total else "There is no result yet.")
+        self.export_selected_button.setToolTip(
+            "Write the selected rows as CSV, STAR or .cs." if selected else "Select rows first (Ctrl+A: all shown)."
+        )
+
+    # -- table -> session -------------------------------------------------------------------------------------------
+
+    def _on_rows_selected(self, *_: Any) -> None:
+        if not self._listening:
+            return
+        runs = [np.arange(r.top(), r.bottom() + 1) for r in self.view.selectionModel().selection()]
+        rows = np.concatenate(runs) if runs else np.empty(0, dtype=np.int64)
+        self._listening = False
+        self.session.select(self.model.ids[rows])
+        self._listening = True
+
+    def _on_row_entered(self, index: Any, _before: Any) -> None:
+        if self._listening and index.isValid():
+            self._go_to(index.row())
+
+    def _go_to(self, row: int) -> None:
+        self._listening = False
+        self.session.set_current(int(self.model.ids[row]))
+        self._listening = True
+
+    # -- taking away ------------------------------------------------------------------------------------------------
+
+    def copy(self) -> None:
+        """Put the selected rows on the clipboard as tab-separated text."""
+        rows = self.model.rows_of(self.session.selection)
+        if len(rows):
+            QGuiApplication.clipboard().setText(self.model.text(rows))
+            show_info(f"{len(rows):,} rows copied.")
+
+    def export(self, path: str | Path, *, selected: bool = False) -> Path:
+        """Write all or the selected particles to ``path``; its suffix (.csv, .star, .cs) says how.
+
+        Raises
+        ------
+        InputError
+            Where the suffix is none of these, or .cs is asked for particles that did not come with one.
+        """
+        from napari_harmony.outputs import export_table
+
+        if self.session.result is None or self.session.data is None:
+            raise HarmonyError("There is no result to export: run Align and Cluster first.")
+        rows = self.session.selection if selected else None
+        export_table(Path(path), self.session.data, self.session.result, rows=rows)
+        return Path(path)
+
+    def _ask_and_export(self, *, selected: bool) -> None:
+        title = "Export the selected particles" if selected else "Export all particles"
+        path, chosen = QFileDialog.getSaveFileName(self, title, "particles.star", EXPORTS)
+        if not path:
+            return
+        if not Path(path).suffix:
+            path += chosen.rsplit("*", 1)[-1].rstrip(")")
+        self.attempt(lambda: show_info(f"Written: {self.export(path, selected=selected)}"))
+
+    def _show_menu(self, position: QPoint) -> None:
+        menu = QMenu(self)
+        menu.addAction("Copy rows", self.copy).setEnabled(len(self.session.selection) > 0)
+        menu.addAction("Select all shown", self.view.selectAll)
+        menu.addAction("Export selected...", self.export_selected_button.click).setEnabled(
+            self.export_selected_button.isEnabled()
+        )
+        menu.exec(self.view.viewport().mapToGlobal(position))
+        menu.deleteLater()
