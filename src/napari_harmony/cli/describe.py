@@ -110,7 +110,7 @@ def _output(folder: Path) -> dict[str, str]:
         "folder": str(folder),
         "format": "a finished run of napari-harmony",
         "created": str(summary.get("created") or "-"),
-        "input": str((summary.get("input") or {}).get("path") or "-"),
+        "input": str(summary.get("input") or "-"),
         "particles": f"{len(result)}, {int(result.counts.sum())} in a class, {int(result.flagged.sum())} flagged",
         "flags": ", ".join(f"{name} {count}" for name, count in result.flag_counts.items()) or "none",
         "classes": str(result.classes),

@@ -79,8 +79,7 @@ def _explain(error: BaseException) -> int:
 
 
 def _describe(error: OSError) -> str:
-    name: Any = error.filename
-    where = f"{os.fspath(name)}: " if isinstance(name, str | bytes | os.PathLike) else ""
+    where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes | os.PathLike) else ""
     return f"{where}{error.strerror or error}."
 
 

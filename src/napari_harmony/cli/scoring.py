@@ -1,4 +1,3 @@
 """``napari-harmony evaluate``: a finished run against a known truth."""
 
 from __future__ import annotations
-

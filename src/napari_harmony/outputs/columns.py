@@ -5,22 +5,25 @@ Poses go under RELION's own labels, everything else under ``hrm...``: RELION kee
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from napari_harmony.errors import InputError
 from napari_harmony.results import COLUMNS, Result, content_columns
 
-#: RELION's labels; origins are in angstrom under these, and in pixels under the ones of RELION 3.0.
-ORIGIN_X, ORIGIN_Y = "rlnOriginXAngst", "rlnOriginYAngst"
-ORIGINS_3_0 = {"origin_x": "rlnOriginX", "origin_y": "rlnOriginY"}
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_harmony.particles.star import StarTable
+
+#: RELION's labels of origins in angstrom, and what RELION 3.0 calls them in pixels.
+ORIGINS_3_0 = {"rlnOriginXAngst": "rlnOriginX", "rlnOriginYAngst": "rlnOriginY"}
 RELION_LABELS = {
     "class_number": "rlnClassNumber",
     "psi": "rlnAnglePsi",
-    "origin_x": ORIGIN_X,
-    "origin_y": ORIGIN_Y,
+    "origin_x": "rlnOriginXAngst",
+    "origin_y": "rlnOriginYAngst",
     "class_probability": "rlnMaxValueProbDistribution",
 }
 HARMONY_LABELS = {
@@ -57,7 +60,7 @@ def star_columns(result: Result, pixel_size: float) -> dict[str, np.ndarray]:
         values = table[name].to_numpy()
         if name != "class_number":
             values = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-        columns[label] = values * pixel_size if label in (ORIGIN_X, ORIGIN_Y) else values
+        columns[label] = values * pixel_size if label in ORIGINS_3_0 else values
     for name, label in HARMONY_LABELS.items():
         columns[label] = table[name].to_numpy()
     columns["hrmFlags"] = table["flags"].fillna("").replace("", NO_FLAG).to_numpy(dtype=object)
@@ -66,44 +69,30 @@ def star_columns(result: Result, pixel_size: float) -> dict[str, np.ndarray]:
     return columns
 
 
-def table_from_star(star: pd.DataFrame, pixel_size: float, path: Path) -> pd.DataFrame:
+def table_from_star(star: StarTable, pixel_size: float | NDArray[np.float64], content_size: int) -> pd.DataFrame:
     """The result table in the rows of a STAR file that a run wrote; the inverse of ``star_columns``.
 
     Parameters
     ----------
-    star : the particle rows, labels without underscore
-    pixel_size : angstrom per pixel of the input stack
-    path : of the file, for messages
+    star : the table of particles
+    pixel_size : angstrom per pixel as the file itself says, one number or one per row
+    content_size : length of the content codes; the file may have more columns from the run before
 
     Raises
     ------
-    InputError : if a column is missing or not a number
+    InputError : if a column is missing or a value is not a number
     """
-    table: dict[str, np.ndarray] = {}
+    table: dict[str, Any] = {}
     for name in COLUMNS:
         label = {**RELION_LABELS, **HARMONY_LABELS}[name]
-        in_pixels = name in ORIGINS_3_0 and label not in star and ORIGINS_3_0[name] in star
-        if in_pixels:
-            label = ORIGINS_3_0[name]
-        if label not in star:
-            raise InputError(f"{path}: the column {label} is missing, so this is not a table of a finished run.")
-        if name == "flags":
-            table[name] = star[label].astype(str).replace(NO_FLAG, "").to_numpy(dtype=object)
-            continue
-        values = _numbers(star[label], label, path)
-        table[name] = values / pixel_size if label in (ORIGIN_X, ORIGIN_Y) else values
-    table["class_number"] = table["class_number"].astype(np.int64)
-    codes = (c for c in star.columns if c.startswith(CONTENT_LABEL) and c.removeprefix(CONTENT_LABEL).isdigit())
-    for label in sorted(codes, key=lambda c: int(c.removeprefix(CONTENT_LABEL))):
-        table[f"content_{label.removeprefix(CONTENT_LABEL)}"] = _numbers(star[label], label, path)
+        if label == "hrmFlags":
+            table[name] = ["" if flags == NO_FLAG else flags for flags in star.texts(label)]
+        elif name == "class_number":
+            table[name] = star.integers(label)
+        elif label in ORIGINS_3_0 and label not in star:
+            table[name] = star.numbers(ORIGINS_3_0[label])
+        else:
+            table[name] = star.numbers(label) / (pixel_size if label in ORIGINS_3_0 else 1.0)
+    for number in range(content_size):
+        table[f"content_{number}"] = star.numbers(f"{CONTENT_LABEL}{number}")
     return pd.DataFrame(table)
-
-
-def _numbers(column: pd.Series, label: str, path: Path) -> np.ndarray:
-    """A column as float64; text that is no number is refused with its row."""
-    values = pd.to_numeric(column, errors="coerce")
-    bad = values.isna() & ~column.astype(str).str.lower().isin(["nan", "<na>", "none", ""])
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        raise InputError(f"{path}: row {row + 1} of {label} is '{column.iloc[row]}', which is not a number.")
-    return values.to_numpy(dtype=np.float64)

@@ -29,8 +29,8 @@ def export_table(
 
     Parameters
     ----------
-    path : its extension chooses the format. ``.csv``: the input's columns and ours, origins in pixels, angles in degree,
-        with the row number (from 1) in front; ``.star``: the input rows with RELION's and our labels; ``.cs``: the
+    path : its extension chooses the format. ``.csv``: the row number (from 1), our columns (angles in degree, origins
+        in pixels) and the input's; ``.star``: the input rows with RELION's and our labels; ``.cs``: the
         input rows with cryoSPARC's ``alignments2D`` fields
     particles, result : of the same n particles
     rows : numbers (from 0) of the particles to write, in any order; None for all. They are written in input order
@@ -49,7 +49,9 @@ def export_table(
     elif extension == ".cs":
         _write_cs(path, particles, result, chosen)
     else:
-        raise InputError(f"{path}: tables are written as {', '.join(EXTENSIONS)}; give the file one of these extensions.")
+        raise InputError(
+            f"{path}: tables are written as {', '.join(EXTENSIONS)}; give the file one of these extensions."
+        )
     return path
 
 
@@ -66,8 +68,20 @@ def _chosen(rows: Sequence[int] | NDArray[np.integer] | None, count: int) -> NDA
 
 
 def _write_csv(path: Path, particles: Particles, result: Result, rows: NDArray[np.int64]) -> None:
-    number = pd.Series(rows + 1, name="particle")
-    parts = [number, *(frame.iloc[rows].reset_index(drop=True) for frame in (result.table, particles.table))]
-    text = pd.concat(parts, axis=1).to_csv(index=False, lineterminator="\n")
+    both = pd.concat([result.table, particles.table], axis="columns").iloc[rows]
+    both.insert(0, "particle", rows + 1)
+    text = both.to_csv(index=False, lineterminator="\n")
     with replacing(path) as file:
         file.write(text.encode("utf-8", "surrogateescape"))
+
+
+def _write_star(path: Path, particles: Particles, result: Result, rows: NDArray[np.int64]) -> None:
+    from napari_harmony.particles.relion import write_relion
+
+    write_relion(path, particles, star_columns(result, particles.pixel_size), rows=rows)
+
+
+def _write_cs(path: Path, particles: Particles, result: Result, rows: NDArray[np.int64]) -> None:
+    from napari_harmony.particles.cryosparc import write_cryosparc
+
+    write_cryosparc(path, particles, star_columns(result, particles.pixel_size), rows=rows)

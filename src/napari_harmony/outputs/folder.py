@@ -56,11 +56,8 @@ def check_target(
     parent = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     if not parent.is_dir():
         raise InputError(f"{parent}: this is a file, so the folder {folder} cannot be made; give another output.")
-    # Files are staged beside OUT, so an OUT that exists already needs a writable parent as well.
-    beside = folder.absolute().parent
-    for place in {parent, beside if beside.exists() else parent}:
-        if not os.access(place, os.W_OK | os.X_OK):
-            raise InputError(f"{place}: this folder is not writable; give another output.")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise InputError(f"{parent}: this folder is not writable; give another output.")
     for path in inputs:
         if path.exists() and path.resolve().parent == folder.resolve() and path.name in owned:
             raise InputError(f"{path}: the output would overwrite this input; give another folder.")
@@ -109,7 +106,7 @@ def write_output(
     if not particles.pixel_size_known and UNKNOWN_PIXEL_SIZE not in summary["warnings"]:
         summary["warnings"].append(UNKNOWN_PIXEL_SIZE)
     with staged(folder, names.OWNED) as stage:
-        _write_tables(stage, particles, result)
+        _write_tables(stage, folder, particles, result)
         _write_averages(stage, result)
         write_frc(stage / names.FRC, result)
         if model is not None:
@@ -117,19 +114,20 @@ def write_output(
         if relion_job:
             from napari_harmony.outputs.relion_job import write_relion_job
 
-            write_relion_job(stage, folder, particles, result)
+            write_relion_job(stage, folder, result)
         _write_report(stage, particles, result, summary)
         write_summary(stage / names.SUMMARY, summary)
     return folder
 
 
-def _write_tables(stage: Path, particles: Particles, result: Result) -> None:
-    from napari_harmony.outputs.export import write_cs_table
+def _write_tables(stage: Path, folder: Path, particles: Particles, result: Result) -> None:
+    from napari_harmony.particles.cryosparc import CryosparcMetadata, write_cryosparc
     from napari_harmony.particles.relion import write_relion
 
-    write_relion(stage / names.PARTICLES, particles, star_columns(result, particles.pixel_size))
-    if particles.path is not None and particles.path.suffix.lower() == ".cs":
-        write_cs_table(stage / names.PARTICLES_CS, particles, result)
+    columns = star_columns(result, particles.pixel_size)
+    write_relion(stage / names.PARTICLES, particles, columns, place=folder)
+    if isinstance(particles.metadata, CryosparcMetadata):
+        write_cryosparc(stage / names.PARTICLES_CS, particles, columns)
 
 
 def _write_averages(stage: Path, result: Result) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 PARTICLES = "particles.star"
+PARTICLES_IMAGES = "particles_images.mrcs"  # only where RELION cannot read the input's own images
 PARTICLES_CS = "particles.cs"
 AVERAGES = "class_averages.mrcs"
 HALVES = ("class_averages_half1.mrcs", "class_averages_half2.mrcs")
@@ -17,4 +18,4 @@ RELION_ROOT = "run_it025"
 RELION_JOB = tuple(f"{RELION_ROOT}_{part}" for part in ("data.star", "model.star", "optimiser.star", "classes.mrcs"))
 
 #: Every name a run may write. A new run replaces those of an earlier one and touches nothing else in the folder.
-OWNED = (PARTICLES, PARTICLES_CS, AVERAGES, *HALVES, FRC, *MODEL, SUMMARY, REPORT, *RELION_JOB)
+OWNED = (PARTICLES, PARTICLES_IMAGES, PARTICLES_CS, AVERAGES, *HALVES, FRC, *MODEL, SUMMARY, REPORT, *RELION_JOB)

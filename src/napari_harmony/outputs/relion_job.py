@@ -7,13 +7,12 @@ averages, and writes the rows of ``run_it025_data.star`` whose class was chosen.
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 
 from napari_harmony.outputs import names
-from napari_harmony.outputs.columns import star_columns
-from napari_harmony.particles.dataset import Particles
 from napari_harmony.results import Result
 
 #: What RELION writes where it has no estimate of a resolution.
@@ -21,20 +20,19 @@ NO_RESOLUTION = 999.0
 VERSION = "# version 30001"
 
 
-def write_relion_job(stage: Path, final: Path, particles: Particles, result: Result) -> None:
-    """Write ``run_it025_{data,model,optimiser}.star`` and ``_classes.mrcs`` into ``stage``.
+def write_relion_job(stage: Path, final: Path, result: Result) -> None:
+    """Write ``run_it025_{data,model,optimiser}.star`` and ``_classes.mrcs`` beside the tables that are in ``stage``.
 
     RELION resolves names inside these files against the folder it is started in. They are therefore written relative
     to the current folder where ``final``, the place the files will be moved to, lies below it, and absolute elsewhere.
     """
     from napari_harmony.particles.mrc import write_stack
-    from napari_harmony.particles.relion import write_relion
 
     data, model, optimiser, classes = names.RELION_JOB
     prefix = _as_relion_sees(final)
-    write_relion(stage / data, particles, star_columns(result, particles.pixel_size))
+    shutil.copyfile(stage / names.PARTICLES, stage / data)
     write_stack(stage / classes, result.averages, result.average_pixel_size)
-    blocks = [_model_general(particles, result), _model_classes(result, prefix + classes)]
+    blocks = [_model_general(result), _model_classes(result, prefix + classes)]
     (stage / model).write_text("".join(blocks), encoding="utf-8")
     (stage / optimiser).write_text(_optimiser(result, prefix), encoding="utf-8")
 
@@ -46,7 +44,7 @@ def _as_relion_sees(folder: Path) -> str:
     return "" if text == "." else f"{Path(text).as_posix()}/"
 
 
-def _model_general(particles: Particles, result: Result) -> str:
+def _model_general(result: Result) -> str:
     finite = result.resolution[np.isfinite(result.resolution)]
     return _single(
         "model_general",
@@ -58,7 +56,7 @@ def _model_general(particles: Particles, result: Result) -> str:
             "rlnCurrentImageSize": result.averages.shape[-1],
             "rlnPixelSize": result.average_pixel_size,
             "rlnNrClasses": result.classes,
-            "rlnSigmaOffsetsAngst": _mean(result.table["shift_spread"].to_numpy()) * particles.pixel_size,
+            "rlnSigmaOffsetsAngst": _mean(result.table["shift_spread"].to_numpy()) * result.pixel_size,
             "rlnAveragePmax": _mean(result.table["class_probability"].to_numpy()),
         },
     )

@@ -38,7 +38,7 @@ def load_output(folder: Path | str) -> Result:
         raise InputError(f"{folder}: this is not the folder of a finished run; it has no {_missing(folder)}.")
     summary = read_summary(folder / names.SUMMARY)
     pixel_size = _number(summary, "pixel_size", folder)
-    table = table_from_star(_particle_rows(folder / names.PARTICLES), pixel_size, folder / names.PARTICLES)
+    table = _particle_table(folder / names.PARTICLES, pixel_size, int(summary.get("content_size", 0)))
     if len(table) != summary["particles_in"]:
         raise InputError(
             f"{folder / names.PARTICLES}: {len(table)} rows, but the summary says {summary['particles_in']} particles."
@@ -81,12 +81,15 @@ def _stack(path: Path) -> np.ndarray:
     return mrc_images(path).read(slice(None))
 
 
-def _particle_rows(path: Path) -> pd.DataFrame:
-    """The rows of the particle table; the images it names need not exist."""
-    from napari_harmony.particles.star import read_star
+def _particle_table(path: Path, pixel_size: float, content_size: int) -> pd.DataFrame:
+    """The result's columns of the particle table; the images it names need not exist.
 
-    document = read_star(path)
-    table = document.table("particles") or document.table_with("rlnClassNumber")
-    if table is None:
-        raise InputError(f"{path}: there is no table of particles in this file.")
-    return pd.DataFrame({label: table.column(label) for label in table.labels})
+    RELION multiplies pixels by the pixel size that the file itself says, and so does what wrote it, even where the
+    user gave another one for the run.
+    """
+    from napari_harmony.particles.relion import read_metadata
+    from napari_harmony.particles.relion_read import pixel_sizes
+
+    metadata = read_metadata(path)
+    sizes = pixel_sizes(metadata)
+    return table_from_star(metadata.particles, pixel_size if sizes is None else sizes, content_size)

@@ -24,21 +24,26 @@ def staged(folder: Path, owned: Sequence[str]) -> Iterator[Path]:
 
     Yields
     ------
-    an empty folder beside ``folder``, on the same file system
+    an empty folder inside ``folder``: on the same file system, and writable even where the folder above is not
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    stage = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", suffix=".partial", dir=folder.parent))
+    missing = [place for place in (folder, *folder.absolute().parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    stage = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+    done = False
     try:
         yield stage
         _publish(stage, folder, owned)
+        done = True
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+        if not done:
+            for place in missing:
+                with contextlib.suppress(OSError):  # somebody else has put something there
+                    place.rmdir()
 
 
 def _publish(stage: Path, folder: Path, owned: Sequence[str]) -> None:
     """Move the files of ``stage`` into ``folder``; put the earlier ones back if anything fails on the way."""
-    created = not folder.exists()
-    folder.mkdir(exist_ok=True)
     new = sorted(path.name for path in stage.iterdir())
     earlier = Path(tempfile.mkdtemp(prefix=".earlier-", dir=stage))
     added: list[str] = []
@@ -54,6 +59,4 @@ def _publish(stage: Path, folder: Path, owned: Sequence[str]) -> None:
             (folder / name).unlink()
         for path in earlier.iterdir():
             os.replace(path, folder / path.name)
-        if created:
-            folder.rmdir()
         raise

@@ -25,14 +25,13 @@ PACKAGES = ("napari-harmony", "numpy", "scipy", "pandas", "scikit-learn", "torch
 def summarise(particles: Particles, result: Result, settings: Settings | None = None) -> dict[str, Any]:
     """The provenance of a run, ready for JSON (NaN and infinity as None).
 
-    What the engine wrote into ``result.summary`` is kept; what it did not say is added here: the input, the
-    parameters, seed, versions, device, seconds per stage, numbers of particles and classes, resolutions, warnings.
+    What the engine wrote into ``result.summary`` is kept: parameters, seed, device, seconds per stage, warnings, or
+    whatever else. The input, the versions, the numbers of particles and classes and the resolutions are counted here.
     """
     unusable = int((result.table["class_number"] == 0).sum())
     parameters = asdict(settings) if settings is not None else {}
     defaults: dict[str, Any] = {
         "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "input": _describe_input(particles),
         "parameters": parameters,
         "seed": parameters.get("seed"),
         "device": parameters.get("device"),
@@ -40,6 +39,11 @@ def summarise(particles: Particles, result: Result, settings: Settings | None = 
         "warnings": [],
     }
     outcome: dict[str, Any] = {
+        "input": str(particles.path.resolve()) if particles.path is not None else None,
+        "box": particles.box,
+        "pixel_size": result.pixel_size,
+        "pixel_size_known": particles.pixel_size_known,
+        "ctf": particles.ctf is not None,
         "versions": {**_versions(), **result.summary.get("versions", {})},
         "particles_in": len(result),
         "particles_out": len(result) - unusable,
@@ -50,12 +54,9 @@ def summarise(particles: Particles, result: Result, settings: Settings | None = 
         "particles_per_class": result.counts,
         "resolution_per_class": result.resolution,
         "average_pixel_size": result.average_pixel_size,
-        "pixel_size": result.pixel_size,
+        "content_size": result.content.shape[1],
     }
-    merged = defaults | result.summary | outcome
-    merged["input"] = {**defaults["input"], **_as_mapping(result.summary.get("input"))}
-    merged["parameters"] = {**parameters, **_as_mapping(result.summary.get("parameters"))}
-    cleaned: dict[str, Any] = to_json(merged)
+    cleaned: dict[str, Any] = to_json(defaults | result.summary | outcome)
     return cleaned
 
 
@@ -100,17 +101,6 @@ def read_summary(path: Path) -> dict[str, Any]:
     return summary
 
 
-def _describe_input(particles: Particles) -> dict[str, Any]:
-    return {
-        "path": str(particles.path.resolve()) if particles.path is not None else None,
-        "particles": len(particles),
-        "box": particles.box,
-        "pixel_size": particles.pixel_size,
-        "pixel_size_known": particles.pixel_size_known,
-        "ctf": particles.ctf is not None,
-    }
-
-
 def _versions() -> dict[str, str]:
     versions = {"python": platform.python_version()}
     for name in PACKAGES:
@@ -119,7 +109,3 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return versions
-
-
-def _as_mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}

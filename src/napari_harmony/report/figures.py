@@ -31,7 +31,7 @@ def frc_svg(result: Result) -> str | None:
         return None
 
     def draw(axes: Any) -> None:
-        for index in shown:
+        for index in shown.tolist():
             label = f"class {index + 1}" if len(shown) <= _MOST_LABELS else None
             axes.plot(frequency, result.frc[index], color=class_colour(index + 1), linewidth=1.4, label=label)
         floors = result.frc_floor[shown]
@@ -147,7 +147,7 @@ def _svg(name: str, draw: Callable[[Any], None], size: tuple[float, float]) -> s
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    settings = {
+    settings: dict[Any, Any] = {
         "svg.fonttype": "none",
         "svg.hashsalt": name,
         "font.size": 9,

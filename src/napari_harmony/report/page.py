@@ -164,12 +164,9 @@ def _particle_rows(result: Result) -> list[dict[str, Any]]:
 def _provenance(summary: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
     """Titled lists of what is known about the run, in reading order; empty ones are left out."""
     groups: list[tuple[str, Any]] = [
-        ("Input", summary.get("input")),
+        ("Input", _some(summary, "input", "particles_in", "box", "pixel_size", "pixel_size_known", "ctf")),
         ("Parameters", summary.get("parameters")),
-        (
-            "Run",
-            {key: summary.get(key) for key in ("command", "device", "seed", "created") if summary.get(key) is not None},
-        ),
+        ("Run", _some(summary, "device", "seed", "created")),
         ("Seconds", summary.get("seconds")),
         ("Flags", summary.get("flags")),
         ("Versions", summary.get("versions")),
@@ -179,6 +176,10 @@ def _provenance(summary: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]
         for title, values in groups
         if isinstance(values, dict) and values
     ]
+
+
+def _some(summary: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: summary[key] for key in keys if summary.get(key) is not None}
 
 
 def _plain(value: Any) -> str:
