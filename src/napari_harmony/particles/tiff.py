@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import logging
 import os
 import re
 import threading
@@ -69,6 +70,24 @@ class PageFrames:
         self._file.close()
 
 
+class _PageErrors(logging.Handler):
+    """Notices that the chain of pages is broken, which tifffile logs before it goes on with the pages it found."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.broken = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage().lower()
+        self.broken |= any(word in message for word in ("page", "corrupted", "invalid value offset"))
+
+    def __enter__(self) -> None:
+        logging.getLogger("tifffile").addHandler(self)
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger("tifffile").removeHandler(self)
+
+
 def open_tiff(path: str | os.PathLike[str]) -> tuple[Frames, float | None]:
     """The images of a TIFF stack (also BigTIFF, ImageJ, OME) and its pixel size in angstrom, None if it says none.
 
@@ -82,14 +101,19 @@ def open_tiff(path: str | os.PathLike[str]) -> tuple[Frames, float | None]:
 
     path = Path(path)
     check_file(path)
+    log = _PageErrors()
     try:
-        file = tifffile.TiffFile(path)
-        series = file.series[0]
-        count = len(file.pages)
+        with log:
+            file = tifffile.TiffFile(path)
+            series = file.series[0]
+            count = len(file.pages)
     except Exception as error:  # tifffile raises many kinds of errors on damaged files
         raise InputError(f"{path} is no readable TIFF file; write or copy it again ({error}).") from error
     try:
+        if log.broken:
+            raise InputError(f"{path} is incomplete: its list of pages breaks off after {count}; copy it again.")
         if len(file.series) > 1 and series.ndim == 2:  # images saved one by one, each a series of its own
+            _check_last_page(path, file)
             shape = _stack_shape(path, (count, *series.shape), "IYX", series.dtype)
             return PageFrames(path, file, file.pages, shape), _pixel_size(file)
         shape = _stack_shape(path, series.shape, series.axes, series.dtype)
@@ -100,6 +124,7 @@ def open_tiff(path: str | os.PathLike[str]) -> tuple[Frames, float | None]:
         file.close()
         raise
     if series.dataoffset is None:
+        _check_last_page(path, file)
         return PageFrames(path, file, series.pages, shape), pixel_size
     file.close()
     dtype = np.dtype(series.dtype).newbyteorder(file.byteorder)
@@ -108,6 +133,14 @@ def open_tiff(path: str | os.PathLike[str]) -> tuple[Frames, float | None]:
         there = max(0, whole)
         raise InputError(f"{path} is incomplete: it promises {shape[0]} images and {there} are there; copy it again.")
     return RawFrames(path, shape, dtype, int(series.dataoffset)), pixel_size
+
+
+def _check_last_page(path: Path, file: tifffile.TiffFile) -> None:
+    last: Any = file.pages[-1]
+    stop = max((at + size for at, size in zip(last.dataoffsets, last.databytecounts, strict=True)), default=0)
+    if stop > path.stat().st_size:
+        file.close()
+        raise InputError(f"{path} is incomplete: the pixels of its last page are not there; copy it again.")
 
 
 def _stack_shape(path: Path, shape: tuple[int, ...], axes: str, dtype: Any) -> tuple[int, int, int]:
