@@ -190,7 +190,7 @@ class SettingsForm(QWidget):
             transforms=tuple(name for name, box in self.transform_boxes.items() if box.isChecked()),
             mask_diameter=self.mask_spin.value() or None,
             max_shift=self.shift_spin.value() or None,
-            preset=self.preset_box.currentText(),  # type: ignore[arg-type]
+            preset=self.preset_box.currentText(),
             seed=self.seed_spin.value(),
             device=self.device_box.currentData() or AUTO,
             objective=self.objective_box.currentData(),

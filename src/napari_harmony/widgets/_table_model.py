@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QAbstractTableModel, QItemSelection, QModelIndex, QPersistentModelIndex, Qt
+from qtpy.QtCore import QAbstractTableModel, QItemSelection, QModelIndex, Qt
 from qtpy.QtGui import QFont
 
 from napari_harmony.widgets._columns import COLUMNS, FLAGS, PARTICLE, sort_keys, values_of
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from napari_harmony.results import Result
 
-Index = QModelIndex | QPersistentModelIndex
 _ROOT = QModelIndex()
 _RIGHT = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
 
@@ -112,7 +111,8 @@ class TransformsModel(QAbstractTableModel):
 
     def rows_of(self, ids: ArrayLike) -> NDArray[np.int64]:
         """Rows of the given particles, sorted; particles the filter hides have none."""
-        rows = self._rows[np.asarray(ids, dtype=np.int64)] if len(self._rows) else np.empty(0, dtype=np.int64)
+        wanted = np.asarray(ids, dtype=np.int64)
+        rows = self._rows[wanted[wanted < len(self._rows)]]
         return np.sort(rows[rows >= 0])
 
     def selection_of(self, ids: ArrayLike) -> QItemSelection:
@@ -128,7 +128,7 @@ class TransformsModel(QAbstractTableModel):
     def set_current(self, particle: int) -> None:
         """Mark the particle the viewer stands at (its row is bold)."""
         before, self._current = self._current, particle
-        for row in self.rows_of([p for p in (before, particle) if 0 <= p < len(self._rows)]):
+        for row in self.rows_of([p for p in (before, particle) if p >= 0]):
             last = self.index(int(row), self.columnCount() - 1)
             self.dataChanged.emit(self.index(int(row), 0), last, [Qt.ItemDataRole.FontRole])
 
@@ -139,13 +139,13 @@ class TransformsModel(QAbstractTableModel):
             lines.append("\t".join(c.text(v[particle]) for c, v in zip(COLUMNS, self._values, strict=True)))
         return "\n".join(lines)
 
-    def rowCount(self, parent: Index = _ROOT) -> int:
+    def rowCount(self, parent: QModelIndex = _ROOT) -> int:
         return 0 if parent.isValid() else len(self.ids)
 
-    def columnCount(self, parent: Index = _ROOT) -> int:
+    def columnCount(self, parent: QModelIndex = _ROOT) -> int:
         return 0 if parent.isValid() else len(COLUMNS)
 
-    def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+    def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         if not index.isValid() or index.row() >= len(self.ids):
             return None
         particle, column = self.ids[index.row()], COLUMNS[index.column()]

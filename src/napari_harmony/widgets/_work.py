@@ -65,7 +65,7 @@ def _run(job: Job) -> Iterator[Event]:
 
 
 def load_model(path: Path) -> Any:
-    """The model saved in a folder, or in the folder of the file chosen.
+    """A saved model; ``path`` is its folder or a file in it.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def load_model(path: Path) -> Any:
     """
     from napari_harmony.models import HarmonyModel
 
-    return HarmonyModel.load(path if path.is_dir() else path.parent)
+    return HarmonyModel.load(path)
 
 
 def save_model(model: Any, folder: Path) -> None:

@@ -330,6 +330,13 @@ class HarmonyWidget(Dock):
         settings = self._job.settings if self._job is not None else None
         return write_output(folder, self.session.data, self.session.result, model=self.session.model, settings=settings)
 
+    def save_model(self, folder: str | Path) -> None:
+        """Write the trained model into a folder."""
+        if self.session.model is None:
+            raise HarmonyError("There is no model to save: train one first.")
+        save_model(self.session.model, Path(folder))
+        show_info(f"Model written to {folder}.")
+
     def _ask_and_save_result(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Save the result into this folder")
         if folder:
@@ -338,7 +345,7 @@ class HarmonyWidget(Dock):
     def _ask_and_save_model(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Save the model into this folder")
         if folder:
-            self.attempt(lambda: (save_model(self.session.model, Path(folder)), show_info(f"Model in {folder}.")))
+            self.attempt(lambda: self.save_model(folder))
 
 
 def about_particles(particles: Particles) -> str:

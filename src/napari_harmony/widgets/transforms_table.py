@@ -218,7 +218,7 @@ class TransformsTable(Dock):
 
     def _on_current(self, particle: int) -> None:
         self.model.set_current(particle)
-        rows = self.model.rows_of([particle]) if self.model.rowCount() else ()
+        rows = self.model.rows_of([particle])
         if len(rows) and self._listening:
             index = self.model.index(int(rows[0]), max(0, self.view.currentIndex().column()))
             self._listening = False

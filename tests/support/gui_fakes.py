@@ -1,0 +1,105 @@
+"""A small data set, a result for it, and an engine that answers at once: the GUI is tested without torch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from napari_harmony.engine.events import Done, Event, Preview, Progress
+from napari_harmony.particles.dataset import Particles
+from napari_harmony.particles.images import ArrayImages
+from napari_harmony.results import Result
+
+COUNT, BOX, CLASSES = 60, 16, 3
+
+
+def make_particles(count: int = COUNT, box: int = BOX) -> Particles:
+    images = np.random.default_rng(0).normal(size=(count, box, box)).astype(np.float32)
+    return Particles(ArrayImages(images), pd.DataFrame(index=pd.RangeIndex(count)), pixel_size=2.0)
+
+
+def make_result(count: int = COUNT, classes: int = CLASSES, seed: int = 0, box: int = BOX) -> Result:
+    random = np.random.default_rng(seed)
+    flags = np.full(count, "", dtype=object)
+    flags[:4] = ["junk", "junk,shift-bound", "constant", "shift-bound"][: min(4, count)]
+    number = np.arange(count) % classes + 1
+    number[:2] = 0
+    table = pd.DataFrame(
+        {
+            "class_number": number,
+            "class_probability": random.uniform(0.3, 1, count),
+            "psi": random.uniform(-180, 180, count),
+            "origin_x": random.normal(0, 2, count),
+            "origin_y": random.normal(0, 2, count),
+            "psi_spread": random.uniform(0.5, 5, count),
+            "shift_spread": random.uniform(0.1, 1, count),
+            "flip_odds": random.uniform(0, 0.5, count),
+            "scale": np.ones(count),
+            "contrast": random.uniform(0.8, 1.2, count),
+            "offset": np.zeros(count),
+            "score": random.uniform(-0.1, 0.5, count),
+            "flags": flags,
+            "content_0": random.normal(size=count),
+            "content_1": random.normal(size=count),
+        }
+    )
+    shells = box // 2
+    return Result(
+        table=table,
+        averages=random.normal(size=(classes, box, box)).astype(np.float32),
+        average_pixel_size=2.0,
+        frc=np.ones((classes, shells), np.float32),
+        frc_floor=np.zeros((classes, shells), np.float32),
+        frc_frequency=np.linspace(0, 0.25, shells, dtype=np.float32),
+        resolution=np.array([8.0, np.nan, 9.5][:classes] + [10.0] * max(0, classes - 3), np.float32),
+        pixel_size=2.0,
+        summary={"warnings": [], "seed": seed, "parameters": {"classes": classes}},
+    )
+
+
+class FakeModel:
+    """Stands for a trained model."""
+
+
+class FakeEngine(ModuleType):
+    """Has the functions of ``napari_harmony.engine.api`` and remembers how they were called.
+
+    ``pause`` seconds pass before each event; ``steps`` events come before the last; ``error`` is raised halfway.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("napari_harmony.engine.api")
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.pause, self.steps = 0.0, 4
+        self.error: Exception | None = None
+        self.closed = 0
+
+    def fit(self, particles: Particles, settings: Any, **more: Any) -> Iterator[Event]:
+        return self._run("fit", FakeModel, settings=settings, **more)
+
+    def align(self, particles: Particles, settings: Any, **more: Any) -> Iterator[Event]:
+        model = more.get("model") or FakeModel()
+        return self._run("align", lambda: make_result(len(particles)), settings=settings, used=model, **more)
+
+    def cluster(self, particles: Particles, result: Result, settings: Any) -> Iterator[Event]:
+        classes = settings.classes or CLASSES
+        return self._run("cluster", lambda: make_result(len(particles), classes, seed=1), settings=settings)
+
+    def _run(self, name: str, value: Callable[[], Any], **call: Any) -> Iterator[Event]:
+        self.calls.append((name, call))
+        try:
+            for step in range(self.steps):
+                time.sleep(self.pause)
+                yield Progress("searching", step / self.steps, f"round {step}")
+                if self.error is not None and step >= self.steps // 2:
+                    raise self.error
+                averages = np.random.default_rng(step).normal(size=(CLASSES, BOX, BOX)).astype(np.float32)
+                yield Preview(averages, np.full(CLASSES, COUNT / CLASSES, np.float32), step)
+            yield Done(value(), call.get("used"))
+        finally:
+            self.closed += 1
