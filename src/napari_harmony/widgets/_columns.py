@@ -47,7 +47,9 @@ class Column:
 
 
 COLUMNS = (
-    Column(PARTICLE, "index", "", "Row of the particle in the input, from 0 as on the slider (RELION counts from 1).", 0),
+    Column(
+        PARTICLE, "index", "", "Row of the particle in the input, from 0 as on the slider (RELION counts from 1).", 0
+    ),
     Column("class_number", "class", "", "Class of the particle, counted from 1; 0: none (junk or unusable).", 0),
     Column("class_probability", "P(class)", "", "Posterior probability of that class, 0 to 1.", 2),
     Column("psi", "psi", "\N{DEGREE SIGN}", "In-plane rotation as RELION's rlnAnglePsi; applied after the shift.", 1),

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.utils.notifications import show_info
-from qtpy.QtCore import QItemSelectionModel, QPoint, Qt, QTimer
-from qtpy.QtGui import QGuiApplication, QKeySequence, QShortcut
+from qtpy.QtCore import QEvent, QItemSelectionModel, QPoint, Qt, QTimer, Signal
+from qtpy.QtGui import QGuiApplication, QKeyEvent, QKeySequence
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -40,6 +40,31 @@ EXPORTS = "RELION STAR (*.star);;CSV (*.csv);;cryoSPARC (*.cs)"
 _FILTER_DELAY_MS = 40
 
 
+class RowsView(QTableView):
+    """A table view whose Ctrl+C asks for whole rows; Qt's own copies one cell.
+
+    Signals
+    -------
+    copy_wanted()
+    """
+
+    copy_wanted = Signal()
+
+    def event(self, event: QEvent) -> bool:
+        """Claim Ctrl+C before any shortcut of the window does."""
+        if event.type() == QEvent.Type.ShortcutOverride and event.matches(QKeySequence.StandardKey.Copy):
+            event.accept()
+            return True
+        return super().event(event)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Ask for a copy on Ctrl+C."""
+        if event.matches(QKeySequence.StandardKey.Copy):
+            self.copy_wanted.emit()
+        else:
+            super().keyPressEvent(event)
+
+
 class TransformsTable(Dock):
     """Table of the session's result.
 
@@ -62,7 +87,7 @@ class TransformsTable(Dock):
     # -- building ---------------------------------------------------------------------------------------------------
 
     def _make_view(self) -> None:
-        self.view = view = QTableView()
+        self.view = view = RowsView()
         view.setModel(self.model)
         view.setSortingEnabled(True)
         view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
@@ -80,9 +105,7 @@ class TransformsTable(Dock):
         view.clicked.connect(lambda index: self._go_to(index.row()))
         view.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         view.customContextMenuRequested.connect(self._show_menu)
-        copy = QShortcut(QKeySequence(QKeySequence.StandardKey.Copy), view)
-        copy.setContext(Qt.ShortcutContext.WidgetShortcut)
-        copy.activated.connect(self.copy)
+        view.copy_wanted.connect(self.copy)
         self.model.layoutChanged.connect(self._show_selection)
 
     def _make_filters(self) -> None:

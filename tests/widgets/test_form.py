@@ -1,0 +1,120 @@
+"""The form: what is shown is what is run, and what is wrong is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from gui_fakes import make_particles
+from pytestqt.qtbot import QtBot
+
+from napari_harmony.engine.settings import Settings
+from napari_harmony.widgets._devices import Device, cpu
+from napari_harmony.widgets._form import LAST, TRAIN, SettingsForm
+
+
+@pytest.fixture
+def form(qtbot: QtBot) -> SettingsForm:
+    form = SettingsForm()
+    qtbot.addWidget(form)
+    return form
+
+
+def test_an_untouched_form_gives_the_defaults(form: SettingsForm) -> None:
+    assert form.settings == Settings()
+    assert form.model == TRAIN and form.problems() == []
+
+
+def test_settings_go_in_and_come_out(form: SettingsForm) -> None:
+    form.set_devices([cpu(), Device("mps", "Apple GPU")])
+    chosen = Settings(
+        classes=12,
+        transforms=("rotation", "scale"),
+        mask_diameter=120.0,
+        max_shift=20.5,
+        preset="fast",
+        seed=7,
+        device="mps",
+        objective="harmony-2022",
+    )
+    form.set_settings(chosen)
+    assert form.settings == chosen
+
+
+def test_every_edit_is_heard(qtbot: QtBot, form: SettingsForm) -> None:
+    for edit in (
+        lambda: form.classes_spin.setValue(3),
+        lambda: form.mask_spin.setValue(50),
+        lambda: form.transform_boxes["scale"].click(),
+        lambda: form.preset_box.setCurrentText("fast"),
+        lambda: form.seed_spin.setValue(1),
+    ):
+        with qtbot.waitSignal(form.changed):
+            edit()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("mask_spin", 500.0, "wider than the images"),
+        ("mask_spin", 3.0, "narrower than 8 pixels"),
+        ("shift_spin", 17.0, "half the images"),
+        ("classes_spin", 31, "only 60 particles"),
+    ],
+)
+def test_impossible_values_are_marked_and_explained(form: SettingsForm, field: str, value: float, words: str) -> None:
+    form.set_particles(make_particles())
+    spin = getattr(form, field)
+    spin.setValue(value)
+    (problem,) = form.problems()
+    assert words in problem and "red" not in problem
+    assert spin.styleSheet()
+    spin.setValue(0)
+    assert form.problems() == [] and not spin.styleSheet()
+
+
+def test_auto_is_said_in_angstrom(form: SettingsForm) -> None:
+    form.set_particles(make_particles())  # 16 pixels of 2 angstrom
+    assert "29 \N{ANGSTROM SIGN}" in form.mask_spin.toolTip()
+    assert "5 \N{ANGSTROM SIGN}" in form.shift_spin.toolTip()
+
+
+def test_devices_are_named_and_the_choice_stays(form: SettingsForm) -> None:
+    gpu = Device("cuda:0", "CUDA: NVIDIA H100 (80 GB)")
+    form.set_devices([gpu, cpu()])
+    assert form.device_box.itemText(0) == "auto: CUDA: NVIDIA H100 (80 GB)"
+    form.device_box.setCurrentIndex(2)
+    form.set_devices([gpu, cpu()])
+    assert form.settings.device == "cpu"
+    form.set_devices([cpu()], "torch sees no CUDA device")
+    assert "torch sees no CUDA device" in form.device_box.toolTip()
+
+
+def test_models_can_be_chosen(form: SettingsForm, tmp_path: Path) -> None:
+    form.set_last_model(True)
+    form.set_last_model(True)
+    assert [form.model_box.itemData(i) for i in range(form.model_box.count())] == [TRAIN, LAST, "open"]
+    form.set_model_file(tmp_path / "ribosome" / "model.json")
+    assert form.model == tmp_path / "ribosome" / "model.json"
+    assert "ribosome" in form.model_box.currentText()
+    form.set_model_file(tmp_path / "other" / "model.json")
+    assert form.model_box.count() == 4 and "other" in form.model_box.currentText()
+    form.model_box.setCurrentIndex(0)
+    assert form.model == TRAIN
+    form.set_last_model(False)
+    assert form.model_box.findData(LAST) < 0
+
+
+@pytest.mark.parametrize("answer", ["", "model.json"])
+def test_the_file_dialog_may_be_left_empty(
+    form: SettingsForm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    path = str(tmp_path / answer) if answer else ""
+    monkeypatch.setattr("napari_harmony.widgets._form.QFileDialog.getOpenFileName", lambda *_: (path, ""))
+    form.model_box.setCurrentIndex(form.model_box.findData("open"))
+    form.model_box.activated.emit(form.model_box.currentIndex())
+    assert form.model == (Path(path) if answer else TRAIN)
+
+
+def test_the_cpu_counts_its_cores() -> None:
+    assert cpu().key == "cpu" and cpu().words.startswith("CPU (")

@@ -1,0 +1,196 @@
+"""The runner: every way a run can end leaves the session in a state from which one can go on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from napari.utils.notifications import notification_manager
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import QThread
+from qtpy.QtWidgets import QApplication
+
+from napari_harmony.engine.events import Done, Event, Progress
+from napari_harmony.errors import InferenceError, InputError
+from napari_harmony.session import Session, State
+from napari_harmony.widgets._run_row import RunRow, duration, seconds_left
+from napari_harmony.widgets._runner import Runner, drive
+
+
+class OOM(RuntimeError):
+    """What torch.OutOfMemoryError is: a RuntimeError."""
+
+
+@pytest.fixture
+def session() -> Session:
+    return Session()
+
+
+@pytest.fixture
+def runner(qtbot: QtBot, session: Session) -> Runner:
+    return Runner(session)
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """napari's notifications of expected errors are not kept for other tests."""
+    yield
+    notification_manager.records.clear()
+
+
+def events(*, count: int = 3, pause: float = 0.0, error: Exception | None = None) -> Iterator[Event]:
+    for i in range(count):
+        time.sleep(pause)
+        yield Progress("stage", i / count)
+    if error is not None:
+        raise error
+    yield Done("value", "model")
+
+
+def test_events_and_the_end_arrive_in_the_main_thread(qtbot: QtBot, runner: Runner, session: Session) -> None:
+    main = QApplication.instance()
+    assert main is not None
+    seen: list[tuple[Event, bool]] = []
+    worker_threads = set()
+
+    def work() -> Iterator[Event]:
+        worker_threads.add(threading.get_ident())
+        return events()
+
+    runner.event.connect(lambda event: seen.append((event, QThread.currentThread() is main.thread())))
+    with qtbot.waitSignal(runner.done) as done:
+        runner.submit(work)
+        assert session.state is State.RUNNING
+    assert done.args[0] == Done("value", "model")
+    assert [e.fraction for e, _ in seen if isinstance(e, Progress)] == [0, 1 / 3, 2 / 3]
+    assert all(in_main for _, in_main in seen)
+    assert worker_threads and threading.get_ident() not in worker_threads
+    assert session.state is State.DONE
+
+
+def test_out_of_memory_ends_the_run_with_words(qtbot: QtBot, runner: Runner, session: Session) -> None:
+    with qtbot.waitSignal(runner.failed) as failed:
+        runner.submit(lambda: events(error=OOM("CUDA out of memory. Tried to allocate 2 GiB")))
+    assert isinstance(failed.args[0], InferenceError)
+    assert "choose the CPU" in str(failed.args[0])
+    assert session.state is State.FAILED
+
+
+def test_errors_of_the_input_come_through_as_they_are(qtbot: QtBot, runner: Runner) -> None:
+    with qtbot.waitSignal(runner.failed) as failed:
+        runner.submit(lambda: events(error=InputError("row 3 has no image.")))
+    assert str(failed.args[0]) == "row 3 has no image."
+
+
+def test_an_error_before_the_first_event_ends_the_run(qtbot: QtBot, runner: Runner, session: Session) -> None:
+    def work() -> Iterator[Event]:
+        raise OOM("no kernel image")
+
+    with qtbot.waitSignal(runner.failed) as failed:
+        runner.submit(work)
+    assert isinstance(failed.args[0], InferenceError) and session.state is State.FAILED
+
+
+def test_cancel_ends_at_the_next_event_and_closes_the_engine(qtbot: QtBot, runner: Runner, session: Session) -> None:
+    closed = threading.Event()
+
+    def work() -> Iterator[Event]:
+        try:
+            yield from events(count=1000, pause=0.05)
+        finally:
+            closed.set()
+
+    seen: list[Event] = []
+    runner.event.connect(seen.append)
+    with qtbot.waitSignal(runner.event):
+        runner.submit(work)
+    with qtbot.waitSignal(runner.cancelled, timeout=1000):
+        runner.cancel()
+        assert session.state is State.CANCELLING
+        heard = len(seen)
+    assert closed.is_set()
+    assert session.state is State.IDLE
+    assert len(seen) == heard  # nothing was heard of the run after Cancel
+
+
+def test_what_a_replaced_run_says_is_dropped(qtbot: QtBot, runner: Runner) -> None:
+    done: list[Done] = []
+    runner.done.connect(done.append)
+    runner.submit(lambda: events(count=5, pause=0.05))
+    with qtbot.waitSignal(runner.done):
+        runner.submit(lambda: iter([Done("second")]))
+    qtbot.wait(400)
+    assert [d.value for d in done] == ["second"]
+
+
+def test_an_abandoned_run_is_not_heard_of_again(qtbot: QtBot, runner: Runner, session: Session) -> None:
+    said: list[object] = []
+    for signal in (runner.event, runner.done, runner.failed):
+        signal.connect(said.append)
+    runner.cancelled.connect(lambda: said.append("cancelled"))
+    runner.submit(lambda: events(count=5, pause=0.02))
+    runner.abandon()
+    qtbot.wait(300)
+    assert said == [] and session.state is State.IDLE
+
+
+def test_napari_quitting_the_worker_closes_the_engine(
+    qtbot: QtBot, runner: Runner, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_harmony.widgets import _runner
+
+    workers = []
+    make = _runner.create_worker
+    monkeypatch.setattr(_runner, "create_worker", lambda *a, **k: workers.append(make(*a, **k)) or workers[-1])
+    closed = threading.Event()
+
+    def work() -> Iterator[Event]:
+        try:
+            yield from events(count=1000, pause=0.02)
+        finally:
+            closed.set()
+
+    with qtbot.waitSignal(runner.event):
+        runner.submit(work)
+    with qtbot.waitSignal(runner.cancelled):
+        workers[0].quit()
+    assert closed.is_set() and session.state is State.IDLE
+
+
+def test_runtime_errors_become_plain_exceptions() -> None:
+    with pytest.raises(InferenceError) as caught:
+        list(drive(lambda: events(error=OOM("")), threading.Event()))
+    assert "OOM" in str(caught.value) and not isinstance(caught.value, RuntimeError)
+
+
+def test_the_row_is_there_only_while_something_runs(qtbot: QtBot, session: Session, runner: Runner) -> None:
+    row = RunRow(session, runner)
+    qtbot.addWidget(row)
+    for state in State:
+        row.on_state(state)
+        assert row.isHidden() is not state.busy
+        assert row.cancel_button.isEnabled() is (state is State.RUNNING)
+
+
+def test_the_row_says_stage_and_time_left(qtbot: QtBot, session: Session, runner: Runner) -> None:
+    row = RunRow(session, runner)
+    qtbot.addWidget(row)
+    session.set_state(State.RUNNING)
+    row.on_state(State.RUNNING)
+    runner.event.emit(Progress("refining", 0.25, "round 2", seconds_left=125))
+    assert row.label.text() == "refining, round 2, 2 min left"
+    assert row.bar.value() == 250
+
+
+def test_times_are_said_as_people_say_them() -> None:
+    assert [duration(s) for s in (0.2, 59, 61, 3599, 3600 + 20 * 60)] == [
+        "1 s",
+        "59 s",
+        "1 min",
+        "60 min",
+        "1 h 20 min",
+    ]
+    assert seconds_left(0.001, 10) is None
+    assert seconds_left(0.25, 10) == pytest.approx(30)
