@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from napari_harmony.engine.events import Done, Event, Preview, Progress
+from napari_harmony.errors import InputError
 from napari_harmony.particles.dataset import Particles
 from napari_harmony.results import COLUMNS, Result
 
@@ -49,17 +50,30 @@ def make_result(particles: Particles, classes: int = 3, seed: int = 0, content: 
     )
 
 
+@dataclass(frozen=True)
+class FakeCard:
+    """The part of a model's card that others look at."""
+
+    transforms: tuple[str, ...] = ("rotation", "translation")
+
+
 @dataclass
 class FakeModel:
     """A model that is one number."""
 
-    value: float = 1.0
+    card: FakeCard = field(default_factory=FakeCard)
 
     def save(self, path: Path | str) -> None:
-        folder = Path(path)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "model.safetensors").write_bytes(b"weights")
-        (folder / "model.json").write_text('{"format": 1, "content_size": 8}\n')
+        weights = Path(path) if Path(path).suffix == ".safetensors" else Path(path) / "model.safetensors"
+        weights.parent.mkdir(parents=True, exist_ok=True)
+        weights.write_bytes(b"weights")
+        weights.with_suffix(".json").write_text('{"format_version": 1, "content": 8}\n')
+
+    @classmethod
+    def load(cls, path: Path | str) -> FakeModel:
+        if not (Path(path) / "model.json").is_file():
+            raise InputError(f"{path}: there is no model here.")
+        return cls()
 
 
 @dataclass

@@ -46,7 +46,7 @@ def align(
         str, typer.Option(metavar="FILE|bundled|train", help="A trained model, or 'train' to fit one on the data.")
     ] = "train",
     classes: options.Classes = "auto",
-    transforms: options.Transforms = "rotation,translation,contrast",
+    transforms: options.Transforms = None,
     device: options.Device = "auto",
     seed: options.Seed = 0,
     preset: options.Preset = "balanced",
@@ -72,7 +72,9 @@ def align(
         objective=objective,
     )
     options.check_format(output_format)
-    run_align(Job(source, out, model, pixel_size, resume, json_progress, output_format == "relion"), settings)
+    run_align(
+        Job(source, out, model, transforms, pixel_size, resume, json_progress, output_format == "relion"), settings
+    )
 
 
 @app.command()
@@ -82,7 +84,7 @@ def train(
         Path, typer.Option("-o", "--output", metavar="MODEL", help="Folder for the model.", show_default=False)
     ],
     classes: options.Classes = "auto",
-    transforms: options.Transforms = "rotation,translation,contrast",
+    transforms: options.Transforms = None,
     device: options.Device = "auto",
     seed: options.Seed = 0,
     preset: options.Preset = "balanced",
@@ -106,7 +108,7 @@ def train(
         mask_diameter=mask_diameter,
         objective=objective,
     )
-    run_train(Job(source, out, "train", pixel_size, resume, json_progress), settings)
+    run_train(Job(source, out, "train", transforms, pixel_size, resume, json_progress), settings)
 
 
 @app.command()
@@ -115,7 +117,7 @@ def apply(
     source: options.Input,
     out: options.Out,
     classes: options.Classes = "auto",
-    transforms: options.Transforms = "rotation,translation,contrast",
+    transforms: options.Transforms = None,
     device: options.Device = "auto",
     seed: options.Seed = 0,
     preset: options.Preset = "balanced",
@@ -139,7 +141,9 @@ def apply(
         mask_diameter=mask_diameter,
     )
     options.check_format(output_format)
-    run_align(Job(source, out, str(model), pixel_size, resume, json_progress, output_format == "relion"), settings)
+    run_align(
+        Job(source, out, str(model), transforms, pixel_size, resume, json_progress, output_format == "relion"), settings
+    )
 
 
 @app.command()

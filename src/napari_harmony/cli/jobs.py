@@ -18,6 +18,7 @@ from napari_harmony.cli.progress import Reporter, StageClock, drive, make_report
 from napari_harmony.engine.settings import Settings
 from napari_harmony.errors import InputError, InputWarning
 from napari_harmony.outputs import check_target, names, write_output
+from napari_harmony.outputs.staging import staged
 
 if TYPE_CHECKING:
     from napari_harmony.particles.dataset import Particles
@@ -35,6 +36,7 @@ class Job:
     source : file with the particles
     target : OUT folder, or where the model goes
     model : ``train``, ``bundled``, or the path of a model
+    transforms : as the user gave them, or None: those of the model, if there is one
     pixel_size : angstrom, overrides the file; None to keep it
     resume : continue an interrupted run
     json_progress : events as JSON on standard output
@@ -44,6 +46,7 @@ class Job:
     source: Path
     target: Path
     model: str = TRAIN
+    transforms: str | None = None
     pixel_size: float | None = None
     resume: bool = False
     json_progress: bool = False
@@ -64,6 +67,8 @@ def run_align(job: Job, settings: Settings) -> Result:
     clock = StageClock("reading")
     with make_reporter(job.json_progress) as reporter, _heeding_warnings(reporter) as heard:
         model = _load_model(job.model)
+        if model is not None and job.transforms is None:
+            settings = replace(settings, transforms=tuple(model.card.transforms))
         particles = load_particles(job.source, job.pixel_size)
         check_target(job.target, files_of(particles))
         run = describe_run(particles, settings, model=job.model)
@@ -82,16 +87,17 @@ def run_train(job: Job, settings: Settings) -> Any:
     """Fit a model to a file of particles and save it; returns the model. Raises as ``run_align``."""
     from napari_harmony.engine import api
 
-    check_target(job.target, [job.source], owned=names.MODEL, proof=names.MODEL[1])
+    folder, files = model_place(job.target)
+    check_target(folder, [job.source], owned=files, proof=files[1])
     clock = StageClock("reading")
     with make_reporter(job.json_progress) as reporter, _heeding_warnings(reporter):
         particles = load_particles(job.source, job.pixel_size)
         run = describe_run(particles, settings)
-        place = job.target.with_name(f".{job.target.name}{names.CHECKPOINT}")
-        with _checkpointed(place, run, job, reporter) as checkpoint:
+        with _checkpointed(folder / names.CHECKPOINT, run, job, reporter) as checkpoint:
             events = api.fit(particles, settings, checkpoint=checkpoint.folder, resume=checkpoint.resume)
             model = drive(events, reporter, clock).value
-            _save_model(model, job.target)
+            with staged(folder, files) as stage:
+                model.save(stage / files[0])
         reporter.finish(f"Model written to {job.target}.", out=str(job.target.resolve()))
     return model
 
@@ -127,11 +133,11 @@ def _load_model(word: str) -> Any:
     return HarmonyModel.load(Path(word))
 
 
-def _save_model(model: Any, folder: Path) -> None:
-    from napari_harmony.outputs.staging import staged
-
-    with staged(folder, names.MODEL) as stage:
-        model.save(stage)
+def model_place(path: Path) -> tuple[Path, tuple[str, str]]:
+    """The folder, and the names in it, of the files of a model that the user calls ``path``: a folder or a file."""
+    if path.suffix in (".safetensors", ".json"):
+        return path.parent, (path.with_suffix(".safetensors").name, path.with_suffix(".json").name)
+    return path, names.MODEL
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import typer
 from napari_harmony.engine.settings import OBJECTIVES, PRESETS, TRANSFORMS, Settings
 from napari_harmony.errors import InputError
 
+DEFAULT_TRANSFORMS = Settings().transforms
 FORMATS = ("star", "relion")
 FORMAT_HELP = "'relion' adds the files that RELION's Select job opens."
 
@@ -19,7 +20,14 @@ Input = Annotated[
 ]
 Out = Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="Folder for the results.", show_default=False)]
 Classes = Annotated[str, typer.Option(metavar="N|auto", help="Number of content classes, or chosen from the data.")]
-Transforms = Annotated[str, typer.Option(metavar="LIST", help=f"What may differ in a class: {','.join(TRANSFORMS)}.")]
+Transforms = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LIST",
+        help=f"What may differ in a class, of: {', '.join(TRANSFORMS)}.",
+        show_default=f"the model's, or {','.join(DEFAULT_TRANSFORMS)}",
+    ),
+]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Of every random choice; same seed, same result.")]
 Preset = Annotated[str, typer.Option(metavar="|".join(PRESETS), help="How much time to spend.")]
@@ -37,7 +45,7 @@ Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted 
 JsonProgress = Annotated[bool, typer.Option("--json-progress", help="Print one JSON object per line.")]
 
 
-def make_settings(*, classes: str, transforms: str, **others: Any) -> Settings:
+def make_settings(*, classes: str, transforms: str | None, **others: Any) -> Settings:
     """Settings from the words of the command line.
 
     Raises
@@ -47,7 +55,9 @@ def make_settings(*, classes: str, transforms: str, **others: Any) -> Settings:
     for name in ("max_shift", "mask_diameter"):
         if others.get(name) is not None:
             check_positive(name, others[name])
-    chosen = tuple(word.strip() for word in transforms.split(",") if word.strip())
+    chosen = DEFAULT_TRANSFORMS
+    if transforms is not None:
+        chosen = tuple(word.strip() for word in transforms.split(",") if word.strip())
     return Settings(classes=_classes(classes), transforms=chosen, **others)
 
 

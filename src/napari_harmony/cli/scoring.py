@@ -1,3 +1,109 @@
 """``napari-harmony evaluate``: a finished run against a known truth."""
 
 from __future__ import annotations
+
+import json
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from napari_harmony.errors import InputError
+
+#: What RELION calls the columns of a truth. Origins are in pixels, so that angstroms are converted.
+_RELION = {"rlnClassNumber": "content", "rlnAnglePsi": "psi", "rlnOriginX": "origin_x", "rlnOriginY": "origin_y"}
+_RELION_ANGSTROM = {"rlnOriginXAngst": "origin_x", "rlnOriginYAngst": "origin_y"}
+#: Other words that people use for the true class.
+_CONTENT = ("content", "class_number", "class", "label", "labels", "y")
+
+
+def read_truth(path: Path, pixel_size: float) -> pd.DataFrame:
+    """The true contents and poses, one row per particle in input order.
+
+    Parameters
+    ----------
+    path : ``.csv`` or ``.npz`` with ``content`` and, if known, ``psi`` (degree), ``origin_x``, ``origin_y`` (pixel); or
+        ``.star`` with RELION's labels
+    pixel_size : angstrom per pixel, for origins in angstrom
+
+    Raises
+    ------
+    InputError : for other files, and where there is no column of contents
+    """
+    readers = {".csv": _read_csv, ".npz": _read_npz, ".star": _read_star}
+    if path.suffix.lower() not in readers:
+        raise InputError(f"{path}: a truth is read from {', '.join(readers)}; convert it to one of these.")
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; check the name.")
+    truth = readers[path.suffix.lower()](path).rename(columns=_RELION)
+    for label, name in _RELION_ANGSTROM.items():
+        if label in truth and name not in truth:
+            truth[name] = truth[label].astype(float) / pixel_size
+    content = next((name for name in _CONTENT if name in truth), None)
+    if content is None:
+        raise InputError(f"{path}: there is no column of the true contents; name it 'content'.")
+    return truth.rename(columns={content: "content"})
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: this is no CSV table ({error}).") from error
+
+
+def _read_npz(path: Path) -> pd.DataFrame:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: this is no .npz file of plain arrays ({error}).") from error
+    rows = {name: values for name, values in arrays.items() if values.ndim == 1}
+    if len({len(values) for values in rows.values()}) > 1:
+        raise InputError(f"{path}: its arrays differ in length; give one value per particle in each.")
+    return pd.DataFrame(rows)
+
+
+def _read_star(path: Path) -> pd.DataFrame:
+    from napari_harmony.particles.star import read_star
+
+    document = read_star(path)
+    table = document.table("particles")
+    table = table if table is not None else document.table_with(*_RELION)
+    if table is None:
+        raise InputError(f"{path}: there is no table with {', '.join(_RELION)} in this file.")
+    return pd.DataFrame({label: table.column(label) for label in table.labels})
+
+
+def evaluate_output(folder: Path, truth: Path) -> dict[str, Any]:
+    """Scores of a finished run against a truth, by name.
+
+    Raises
+    ------
+    InputError : if either cannot be read, or they differ in the number of particles
+    """
+    from napari_harmony.analysis.metrics import evaluate
+    from napari_harmony.outputs import load_output
+
+    result = load_output(folder)
+    known = read_truth(truth, result.pixel_size)
+    if len(known) != len(result):
+        raise InputError(f"{truth}: it has {len(known)} rows, but the run had {len(result)} particles.")
+    scores = evaluate(result.table, known)
+    return dict(asdict(scores) if is_dataclass(scores) and not isinstance(scores, type) else scores)
+
+
+def score_lines(scores: dict[str, Any], as_json: bool) -> list[str]:
+    """The scores as lines to print, or as one JSON object."""
+    from napari_harmony.outputs.summary import to_json
+
+    if as_json:
+        return [json.dumps(to_json(scores), allow_nan=False)]
+    width = max((len(name) for name in scores), default=0) + 2
+    return [f"{name.replace('_', ' '):<{width}}{_text(value)}" for name, value in scores.items()]
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -141,6 +141,12 @@ def _median(rows: NDArray[np.floating]) -> NDArray[np.floating]:
     return median
 
 
+def _frame(width: float, height: float) -> tuple[float, float, float, float]:
+    """Where the axes stand in a figure of this size in inches: room for labels left and below, as matplotlib wants it."""
+    left, bottom, right, top = 0.6, 0.5, 0.15, 0.1
+    return left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height
+
+
 def _svg(name: str, draw: Callable[[Any], None], size: tuple[float, float]) -> str:
     """Draw into one pair of axes and return the ``<svg>`` element; ``name`` keeps ids apart within a page."""
     from matplotlib import rc_context
@@ -155,9 +161,9 @@ def _svg(name: str, draw: Callable[[Any], None], size: tuple[float, float]) -> s
         "axes.labelcolor": _INK,
     }
     with rc_context(settings):
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=size)
         FigureCanvasSVG(figure)
-        axes = figure.add_subplot()
+        axes = figure.add_axes(_frame(*size))
         axes.set_facecolor("none")
         axes.grid(color=_INK, alpha=0.1, linewidth=0.8)
         axes.set_axisbelow(True)

@@ -78,3 +78,13 @@ def png(image: NDArray[np.uint8]) -> bytes:
 def data_uri(image: NDArray[np.floating]) -> str:
     """An image (h, w) of any range as the ``src`` of an HTML image."""
     return "data:image/png;base64," + base64.b64encode(png(grey_image(image))).decode("ascii")
+
+
+def montage(images: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Images (k, h, w) side by side in a grid of about as many rows as columns, each stretched on its own."""
+    tiles = [grey_image(image) for image in images]
+    if not tiles:
+        return np.full((1, 1), 128, np.uint8)
+    columns = int(np.ceil(np.sqrt(len(tiles))))
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
+    return np.vstack([np.hstack(tiles[first : first + columns]) for first in range(0, len(tiles), columns)])

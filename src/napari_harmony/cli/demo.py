@@ -1,0 +1,103 @@
+"""``napari-harmony demo``: the main job on simulated particles, whose truth is known."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_harmony.cli.jobs import Job, run_align
+from napari_harmony.cli.progress import make_reporter
+from napari_harmony.cli.scoring import evaluate_output, score_lines
+from napari_harmony.cli.streams import say
+from napari_harmony.engine.settings import Settings
+from napari_harmony.errors import HarmonyError
+from napari_harmony.outputs import check_target, names
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SAMPLE, TRUTH, PICTURE = "sample/particles.star", "sample/truth.csv", "class_averages.png"
+
+
+def run_demo(out: Path, *, gui: bool, device: str, seed: int, json_progress: bool) -> None:
+    """Simulate particles into ``out/sample``, align and classify them, and show the result and how right it is.
+
+    Parameters
+    ----------
+    out : OUT folder
+    gui : open napari where there is a display; else the report and pictures are what there is to see
+    device, seed : as for ``align``
+    json_progress : events as JSON on standard output
+    """
+    settings = Settings(seed=seed, device=device)
+    check_target(out)
+    classes = write_sample(out, seed)
+    result = run_align(Job(out / SAMPLE, out, json_progress=json_progress), replace(settings, classes=classes))
+    _write_picture(out / PICTURE, result.averages)
+    scores = evaluate_output(out, out / TRUTH)
+    if json_progress:
+        with make_reporter(True) as reporter:
+            reporter.finish("scores against the known truth", scores=scores)
+    else:
+        say("Against the known truth of the simulated particles:")
+        for line in score_lines(scores, as_json=False):
+            say(f"  {line}")
+        say(f"Report: {out / names.REPORT}\nClass averages: {out / PICTURE}")
+    if gui and has_display():
+        show(out)
+
+
+def write_sample(out: Path, seed: int) -> int:
+    """Write the simulated particles, as a user's own would be, and their truth; returns the number of contents."""
+    from napari_harmony.particles.files import replacing
+    from napari_harmony.particles.mrc import mrc_images, write_stack
+    from napari_harmony.particles.relion import write_relion
+    from napari_harmony.particles.simulate import sample_particles
+
+    simulated = sample_particles(seed=seed)
+    path = out / SAMPLE
+    with replacing(out / TRUTH) as file:
+        file.write(simulated.truth.to_csv(index=False, lineterminator="\n").encode())
+    stack = path.with_suffix(".mrcs")
+    write_stack(stack, simulated.particles.read(slice(None)), simulated.particles.pixel_size)
+    write_relion(path, replace(simulated.particles, images=mrc_images(stack)))
+    return len(simulated.clean)
+
+
+def has_display() -> bool:
+    """Whether a window can be shown here."""
+    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def show(folder: Path) -> None:
+    """Open a finished run in napari with both docks, and wait until the window is closed.
+
+    Raises
+    ------
+    HarmonyError : if napari has no Qt binding here
+    """
+    try:
+        import napari
+        import qtpy  # noqa: F401 - raises where there is no binding
+    except Exception as error:
+        raise HarmonyError(
+            f"napari cannot open a window here ({' '.join(str(error).split())}); the result is in {folder}. "
+            "Install a Qt binding, such as with: pip install 'napari-harmony[pyqt6]'."
+        ) from error
+    viewer = napari.Viewer()
+    viewer.open(str(folder), plugin="napari-harmony")
+    for dock in ("Harmony", "Transforms table"):
+        viewer.window.add_plugin_dock_widget("napari-harmony", dock)
+    napari.run()
+
+
+def _write_picture(path: Path, averages: NDArray[np.float32]) -> None:
+    from napari_harmony.particles.files import replacing
+    from napari_harmony.report.pictures import montage, png
+
+    with replacing(path) as file:
+        file.write(png(montage(averages)))
