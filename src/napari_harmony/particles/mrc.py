@@ -79,21 +79,20 @@ class MrcHeader:
         return cell_in_z and abs(self.slice_spacing / (self.pixel_size or 1.0) - 1) < 1e-3
 
 
-def read_header(path: str | os.PathLike[str], *, called: Path | None = None) -> MrcHeader:
+def read_header(path: str | os.PathLike[str]) -> MrcHeader:
     """Read the header of an uncompressed MRC file and check it against the size of the file.
-
-    Parameters
-    ----------
-    path : of the file
-    called : the name to use in messages, where ``path`` is a temporary copy
 
     Raises
     ------
     InputError : not an MRC file, a pixel type that is no real number, or fewer images than the header promises
     """
     path = Path(path)
-    name = called or path
     check_file(path)
+    return _read_header(path, path)
+
+
+def _read_header(path: Path, name: Path) -> MrcHeader:
+    """The header of ``path``, called ``name`` in messages where it is a temporary copy."""
     with path.open("rb") as file:
         raw = file.read(_HEADER_BYTES)
     if len(raw) < _HEADER_BYTES:
@@ -196,7 +195,7 @@ def open_frames(path: str | os.PathLike[str]) -> tuple[RawFrames, MrcHeader]:
     check_file(path)
     unpacked = Decompressed(path) if compression(path) else None
     plain = unpacked.path if unpacked else path
-    header = read_header(plain, called=path)
+    header = _read_header(plain, path)
     check_square(path, header.shape)
     return RawFrames(plain, header.shape, header.dtype, header.offset, unpacked, path if unpacked else None), header
 

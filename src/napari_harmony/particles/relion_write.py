@@ -55,7 +55,8 @@ def write_relion(
 
     Other particles get a new file of RELION 3.1 with optics groups. Image paths in it start from the root of the RELION
     or cryoSPARC project that the stack lies in, or else are absolute. Images that RELION cannot read as they are (in
-    memory; TIFF, whose rows it reverses; compressed) are written to ``<name>_images.mrcs`` beside the file.
+    memory; TIFF, whose rows it reverses; compressed) are written to ``<name>_images.mrcs`` beside the file. The sign
+    that cryoSPARC gives its images (``blob/sign``) has no place in a STAR file; angles and origins do not depend on it.
 
     Parameters
     ----------
