@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from qtpy.QtCore import QAbstractTableModel, QItemSelection, QModelIndex, Qt
 from qtpy.QtGui import QFont
 
@@ -98,7 +99,8 @@ class TransformsModel(QAbstractTableModel):
         """Sort by a column, stably; a column below 0 restores the input order. NaN goes last either way."""
         if not self._values:
             return
-        self.layoutAboutToBeChanged.emit()
+        # a reset, for a change of layout would have Qt follow every selected row by itself
+        self.beginResetModel()
         if column < 0:
             self._order = np.arange(len(self._mask))
         else:
@@ -107,7 +109,7 @@ class TransformsModel(QAbstractTableModel):
                 keys = -keys
             self._order = np.argsort(keys, kind="stable")
         self._refresh()
-        self.layoutChanged.emit()
+        self.endResetModel()
 
     def rows_of(self, ids: ArrayLike) -> NDArray[np.int64]:
         """Rows of the given particles, sorted; particles the filter hides have none."""
@@ -180,8 +182,7 @@ class TransformsModel(QAbstractTableModel):
 
     def _has_flag(self, word: str) -> NDArray[np.bool_]:
         if word not in self._flags:
-            flags = self.values(FLAGS)
-            known, codes = np.unique(flags.astype(str), return_inverse=True)
+            codes, known = pd.factorize(self.values(FLAGS))
             passes = [entry == "" if word == NO_FLAG else word in entry.split(",") for entry in known]
             self._flags[word] = np.array(passes, dtype=bool)[codes]
         return self._flags[word]

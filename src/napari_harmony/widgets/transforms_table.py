@@ -100,13 +100,15 @@ class TransformsTable(Dock):
         view.verticalHeader().setDefaultSectionSize(view.fontMetrics().height() + 6)
         view.horizontalHeader().setSortIndicator(PARTICLE_COLUMN, Qt.SortOrder.AscendingOrder)
         view.horizontalHeader().setHighlightSections(False)
+        # Qt's header asks for every row whether its columns are selected; one without a selection does not
+        view.horizontalHeader().setSelectionModel(QItemSelectionModel(self.model, view))
         view.selectionModel().selectionChanged.connect(self._on_rows_selected)
         view.selectionModel().currentRowChanged.connect(self._on_row_entered)
         view.clicked.connect(lambda index: self._go_to(index.row()))
         view.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         view.customContextMenuRequested.connect(self._show_menu)
         view.copy_wanted.connect(self.copy)
-        self.model.layoutChanged.connect(self._show_selection)
+        self.model.modelReset.connect(self._show_selection)
 
     def _make_filters(self) -> None:
         self.class_box = QComboBox()
@@ -220,10 +222,7 @@ class TransformsTable(Dock):
         whole = low <= self.score_low.minimum() and high >= self.score_high.maximum()
         score = (-np.inf, np.inf) if whole else (low, high)
         chosen = Filter(self.class_box.currentData(), score, self.flag_box.currentData() or "")
-        self._listening = False
         self.model.set_filter(chosen)
-        self._listening = True
-        self._show_selection()
 
     def _on_selection(self, _ids: NDArray[np.int64]) -> None:
         if self._listening:
@@ -231,22 +230,32 @@ class TransformsTable(Dock):
         self._update_count()
 
     def _show_selection(self) -> None:
-        self._listening = False
-        flags = QItemSelectionModel.SelectionFlag
-        self.view.selectionModel().select(
-            self.model.selection_of(self.session.selection), flags.ClearAndSelect | flags.Rows
-        )
-        self._listening = True
+        listening, self._listening = self._listening, False
+        # the ranges are whole rows already: the flag Rows would make Qt look at each of them
+        chosen = self.model.selection_of(self.session.selection)
+        self.view.selectionModel().select(chosen, QItemSelectionModel.SelectionFlag.ClearAndSelect)
+        if not self.view.currentIndex().isValid():
+            # sorted or filtered: the keyboard goes on from the same particle, but the view stays at its top
+            self.view.setAutoScroll(False)
+            self._enter_row_of(self.session.current)
+            self.view.setAutoScroll(True)
+        self._listening = listening
         self._update_count()
+
+    def _enter_row_of(self, particle: int) -> bool:
+        """Make the row of a particle the one the keyboard starts from; False where it is not shown."""
+        rows = self.model.rows_of([particle])
+        if len(rows):
+            index = self.model.index(int(rows[0]), max(0, self.view.currentIndex().column()))
+            self.view.selectionModel().setCurrentIndex(index, QItemSelectionModel.SelectionFlag.NoUpdate)
+        return len(rows) > 0
 
     def _on_current(self, particle: int) -> None:
         self.model.set_current(particle)
-        rows = self.model.rows_of([particle])
-        if len(rows) and self._listening:
-            index = self.model.index(int(rows[0]), max(0, self.view.currentIndex().column()))
+        if self._listening:
             self._listening = False
-            self.view.selectionModel().setCurrentIndex(index, QItemSelectionModel.SelectionFlag.NoUpdate)
-            self.view.scrollTo(index)
+            if self._enter_row_of(particle):
+                self.view.scrollTo(self.view.currentIndex())
             self._listening = True
 
     def _update_count(self) -> None:
