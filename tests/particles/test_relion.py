@@ -163,7 +163,7 @@ def test_mixed_boxes_name_the_stacks(star: Callable[..., Path], project: Path) -
         ("000005@", "000006@", "line 34: image 6 is asked of .*which has 5"),
         ("000005@", "abc@", "line 34: 'abc@stacks/a.mrcs' has no image number"),
         ("b.mrcs 2 ", "b.mrcs 3 ", "line 33: optics group 3 is not in table data_optics"),
-        ("stacks/b", "stacks/none", r"stacks/none\.mrcs, named in .*particles\.star, was not found \(looked in "),
+        ("stacks/b", "stacks/none", r"stacks.none\.mrcs, named in .*particles\.star, was not found \(looked in "),
         ("12000.5", "nan", "line 34: rlnDefocusU is nan"),
         ("12000.5", "x", "line 34: rlnDefocusU is 'x', which is not a number"),
         ("_rlnDefocusV", "_other", "rlnDefocusU and no rlnDefocusV"),
