@@ -81,9 +81,7 @@ def make(name: str, seed: int = 0, densities: tuple[str, ...] | None = None, cou
     if name == "Digits":
         return digits(seed, count or protocol.count)
     volumes = [load_density(d) for d in densities or protocol.densities]
-    return simulate_particles(
-        volumes, views=protocol.views, count=count or protocol.count, snr=protocol.snr, seed=seed
-    )
+    return simulate_particles(volumes, views=protocol.views, count=count or protocol.count, snr=protocol.snr, seed=seed)
 
 
 def digits(seed: int = 0, count: int = 2500, canvas: int = 40, shift: float = 4.0) -> Simulated:
@@ -94,7 +92,7 @@ def digits(seed: int = 0, count: int = 2500, canvas: int = 40, shift: float = 4.
     from scipy.ndimage import affine_transform
 
     from napari_harmony.particles.dataset import Particles
-    from napari_harmony.particles.simulate import MemoryImages
+    from napari_harmony.particles.images import ArrayImages
 
     with np.load(DATA / "digits" / "mnist_2500.npz", allow_pickle=False) as archive:
         arrays = dict(archive)
@@ -132,7 +130,7 @@ def digits(seed: int = 0, count: int = 2500, canvas: int = 40, shift: float = 4.
     for label in range(10):
         inner = slice(start, start + images.shape[-1])
         padded[label, inner, inner] = images[labels == label].mean(axis=0) / 255
-    particles = Particles(MemoryImages(result), pd.DataFrame(index=pd.RangeIndex(count)), 1.0, pixel_size_known=False)
+    particles = Particles(ArrayImages(result), pd.DataFrame(index=pd.RangeIndex(count)), 1.0, pixel_size_known=False)
     return Simulated(particles, truth, padded)
 
 

@@ -128,12 +128,14 @@ def slices(
     scale = torch.as_tensor(np.broadcast_to(np.asarray(magnification, dtype=np.float64), len(matrices)).copy())
     step = torch.as_tensor(matrices[:, :2], dtype=torch.float64) * (scale * volume.edge)[:, None, None]
     plane = torch.stack([grid.frequency_x, grid.frequency_y], dim=1).double()  # (p, 2)
-    points = torch.einsum("pa,nab->npb", plane, step).float()
     # Rows of A are the particle's axes in the reference, so k -> A.T @ (kx, ky, 0) is a combination of its first two.
+    points = torch.einsum("pa,nab->npb", plane, step).float()
     chunk = max(1, _CHUNK_POINTS // len(plane))
     parts = [_sample(volume, part.reshape(-1, 3)).reshape(len(part), -1) for part in points.split(chunk)]
     # A slice of the 3D spectrum is that of the sum along z; magnifying the plane by s multiplies its spectrum by s^2.
-    return torch.cat(parts) * (scale**2).float()[:, None]
+    # Beyond the Nyquist frequency of the density there is nothing but its periodic repeat.
+    known = plane.norm(dim=1) * scale[:, None] < 0.5
+    return torch.cat(parts) * ((scale**2)[:, None] * known).float()
 
 
 def images(spectra: torch.Tensor, grid: SliceGrid, box: int) -> torch.Tensor:
@@ -175,9 +177,15 @@ def project(
     float32 (m, box, box): sums along z of the rotated density, band-limited to the Nyquist circle
     """
     box = volume.shape[0] if box is None else box
-    matrices = euler_matrices(rot, tilt, psi)
-    prepared, grid = fourier_volume(volume), slice_grid(2 * max(box, int(np.ceil(volume.shape[0] * magnification))))
+    grid = slice_grid(2 * max(box, int(np.ceil(volume.shape[0] * magnification))))
+    return project_prepared(fourier_volume(volume), euler_matrices(rot, tilt, psi), grid, box, magnification)
+
+
+def project_prepared(
+    volume: FourierVolume, matrices: NDArray[np.float64], grid: SliceGrid, box: int, magnification: float = 1.0
+) -> NDArray[np.float32]:
+    """``project`` for a density that is prepared already, and rotation matrices (m, 3, 3)."""
     result = np.empty((len(matrices), box, box), dtype=np.float32)
     for part in batches(len(matrices), 64):
-        result[part] = images(slices(prepared, matrices[part], grid, magnification), grid, box).numpy()
+        result[part] = images(slices(volume, matrices[part], grid, magnification), grid, box).numpy()
     return result

@@ -17,7 +17,8 @@ import torch
 
 from napari_harmony.particles import projection
 from napari_harmony.particles.ctf import CtfParameters, ctf_at
-from napari_harmony.particles.dataset import Indices, Particles
+from napari_harmony.particles.dataset import Particles
+from napari_harmony.particles.images import ArrayImages
 from napari_harmony.particles.projection import project
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CtfRange",
-    "MemoryImages",
     "Simulated",
     "project",
     "sample_particles",
@@ -36,21 +36,6 @@ __all__ = [
 
 #: Images made at once; bounds memory, has no influence on the result.
 _BATCH = 128
-
-
-@dataclass(frozen=True)
-class MemoryImages:
-    """Images held in memory, ``array`` (n, box, box) float32, as an ``ImageSource``."""
-
-    array: NDArray[np.float32]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.array.shape
-
-    def read(self, indices: Indices) -> NDArray[np.float32]:
-        """Copies of the images asked for, in the order asked."""
-        return np.array(self.array[indices if isinstance(indices, slice) else np.asarray(indices)])
 
 
 @dataclass(frozen=True)
@@ -114,14 +99,6 @@ def _random_views(count: int, generator: np.random.Generator) -> NDArray[np.floa
     return np.stack([rot, tilt], axis=1)
 
 
-def _unit_volume(volume: NDArray[np.floating], box: int, views: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The density scaled so that its projections along ``views`` have unit variance over the box on average."""
-    variance = project(volume, views[:, 0], views[:, 1], box=box).var(axis=(1, 2)).mean()
-    if not variance > 0:
-        raise ValueError("a density is constant: nothing can be projected")
-    return (volume / np.sqrt(variance)).astype(np.float32)
-
-
 def _draw_truth(
     views: NDArray[np.float64] | None,
     volumes: int,
@@ -141,7 +118,11 @@ def _draw_truth(
     psi = generator.uniform(0, 360, count)
     origin = generator.normal(0, shift_sigma, (count, 2))
     contrast = np.exp(generator.uniform(*contrast_range, count))
-    scale = np.ones(count) if scale_range is None else np.exp(generator.uniform(*np.log(scale_range), count))
+    scale = (
+        np.ones(count)
+        if scale_range is None
+        else np.exp(generator.uniform(np.log(scale_range[0]), np.log(scale_range[1]), count))
+    )
     return pd.DataFrame(
         {
             "content": content,
@@ -157,32 +138,64 @@ def _draw_truth(
 
 
 def _render(
-    volumes: Sequence[NDArray[np.float32]],
-    which: NDArray[np.int64],
+    volume: projection.FourierVolume,
     truth: pd.DataFrame,
+    grid: projection.SliceGrid,
     box: int,
     pixel_size: float,
     ctf: CtfParameters | None,
 ) -> NDArray[np.float32]:
-    """Noise-free images (n, box, box); ``which`` (n,) is the density of each particle."""
-    grid = projection.slice_grid(2 * box)
+    """Noise-free images (n, box, box) of the particles in ``truth``, all of one density."""
     result = np.empty((len(truth), box, box), dtype=np.float32)
-    for number, volume in enumerate(volumes):
-        prepared = projection.fourier_volume(volume)
-        members = np.flatnonzero(which == number)
-        for part in projection.batches(len(members), _BATCH):
-            index = members[part]
-            rows = truth.iloc[index]
-            matrices = projection.euler_matrices(rows["rot"], rows["tilt"], rows["psi"])
-            spectra = projection.slices(prepared, matrices, grid, rows["scale"].to_numpy())
-            x, y = (torch.from_numpy(rows[c].to_numpy(dtype=np.float32)) for c in ("origin_x", "origin_y"))
-            # The particle sits at the centre minus its origin.
-            phase = 2 * torch.pi * (x[:, None] * grid.frequency_x + y[:, None] * grid.frequency_y)
-            gain = torch.from_numpy(rows["contrast"].to_numpy(dtype=np.float32))[:, None]
-            if ctf is not None:
-                gain = gain * ctf_at(ctf.subset(index), grid.frequency_x / pixel_size, grid.frequency_y / pixel_size)
-            result[index] = projection.images(spectra * torch.polar(gain, phase), grid, box).numpy()
+    frequency_x, frequency_y = grid.frequency_x, grid.frequency_y
+    for part in projection.batches(len(truth), _BATCH):
+        rows = truth.iloc[part]
+        matrices = projection.euler_matrices(rows["rot"], rows["tilt"], rows["psi"])
+        spectra = projection.slices(volume, matrices, grid, rows["scale"].to_numpy())
+        x, y = (torch.from_numpy(rows[c].to_numpy(dtype=np.float32))[:, None] for c in ("origin_x", "origin_y"))
+        # The particle sits at the centre minus its origin.
+        phase = 2 * torch.pi * (x * frequency_x + y * frequency_y)
+        gain = torch.from_numpy(rows["contrast"].to_numpy(dtype=np.float32))[:, None]
+        if ctf is not None:
+            gain = gain * ctf_at(
+                ctf.subset(np.arange(len(truth))[part]), frequency_x / pixel_size, frequency_y / pixel_size
+            )
+        result[part] = projection.images(spectra * torch.polar(gain, phase), grid, box).numpy()
     return result
+
+
+def _render_all(
+    volumes: Sequence[NDArray[np.floating]],
+    views: NDArray[np.float64] | None,
+    truth: pd.DataFrame,
+    box: int,
+    pixel_size: float,
+    ctf: CtfParameters | None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Noise-free images of all particles, and clean contents, every density brought to the same power.
+
+    A density is scaled so that its projections, along its own views or along fixed ones over the sphere, have unit
+    variance over the box on average: the scale of a map is arbitrary, and the SNR shall hold for every density.
+    """
+    grid = projection.slice_grid(2 * box)
+    per_volume = 1 if views is None else views.shape[1]
+    which = truth["content"].to_numpy() // per_volume
+    signal, clean = np.empty((len(truth), box, box), dtype=np.float32), []
+    for number, density in enumerate(volumes):
+        prepared = projection.fourier_volume(density)
+        sampled = _random_views(32, np.random.default_rng(0)) if views is None else views[number]
+        matrices = projection.euler_matrices(sampled[:, 0], sampled[:, 1], 0.0)
+        projections = projection.project_prepared(prepared, matrices, grid, box)
+        scale = np.sqrt(projections.var(axis=(1, 2)).mean())
+        if not scale > 0:
+            raise ValueError(f"density {number} is constant: nothing can be projected")
+        members = np.flatnonzero(which == number)
+        chosen = None if ctf is None else ctf.subset(members)
+        signal[members] = _render(prepared, truth.iloc[members], grid, box, pixel_size, chosen) / scale
+        front = projection.euler_matrices(0.0, 0.0, 0.0)
+        shown = projections if views is not None else projection.project_prepared(prepared, front, grid, box)
+        clean.append(shown / scale)
+    return signal, np.concatenate(clean)
 
 
 def simulate_particles(
@@ -196,7 +209,7 @@ def simulate_particles(
     shift_sigma: float = 2.0,
     contrast_range: tuple[float, float] = (-0.2, 0.2),
     scale_range: tuple[float, float] | None = None,
-    ctf: CtfRange | None = CtfRange(),  # noqa: B008 - frozen, so sharing the default is safe
+    ctf: CtfRange | None = CtfRange(),
     seed: int = 0,
 ) -> Simulated:
     """Simulate a particle stack from densities.
@@ -223,26 +236,16 @@ def simulate_particles(
     ValueError : a density is not cubic or is constant
     """
     generator = np.random.default_rng(seed)
-    if isinstance(views, int):
-        directions = np.stack([_random_views(views, generator) for _ in volumes])
-    else:
-        directions = views
-    sampling = _random_views(32, np.random.default_rng(0))  # fixed: the scale of a density is no matter of the seed
-    scaled = [_unit_volume(v, box, sampling if directions is None else directions[i]) for i, v in enumerate(volumes)]
+    directions = np.stack([_random_views(views, generator) for _ in volumes]) if isinstance(views, int) else views
     truth = _draw_truth(directions, len(volumes), count, shift_sigma, contrast_range, scale_range, generator)
-    per_volume = 1 if directions is None else directions.shape[1]
     parameters = None if ctf is None else ctf.sample(count, generator)
-    signal = _render(scaled, truth["content"].to_numpy() // per_volume, truth, box, pixel_size, parameters)
-    noise_sd = float(np.sqrt(signal.var(axis=(1, 2)).mean() / snr)) if np.isfinite(snr) else 0.0
-    unit = noise_sd if noise_sd > 0 else 1.0
-    signal /= unit
-    if noise_sd > 0:
+    signal, clean = _render_all(volumes, directions, truth, box, pixel_size, parameters)
+    if np.isfinite(snr):
+        noise_sd = np.sqrt(signal.var(axis=(1, 2), dtype=np.float64).mean() / snr)
+        signal, clean = signal / np.float32(noise_sd), clean / np.float32(noise_sd)
         signal += generator.standard_normal(signal.shape, dtype=np.float32)
-    fronts = np.zeros((len(scaled), 1, 2)) if directions is None else directions
-    clean = [project(v, d[:, 0], d[:, 1], box=box) / unit for v, d in zip(scaled, fronts, strict=True)]
-    table = pd.DataFrame(index=pd.RangeIndex(count))
-    particles = Particles(MemoryImages(signal), table, pixel_size, ctf=parameters)
-    return Simulated(particles, truth, np.concatenate(clean).astype(np.float32))
+    particles = Particles(ArrayImages(signal), pd.DataFrame(index=pd.RangeIndex(count)), pixel_size, ctf=parameters)
+    return Simulated(particles, truth, clean)
 
 
 def simulate_noise(count: int, box: int = 64, *, pixel_size: float = 5.0, seed: int = 0) -> Particles:
@@ -250,7 +253,7 @@ def simulate_noise(count: int, box: int = 64, *, pixel_size: float = 5.0, seed: 
     generator = np.random.default_rng(seed)
     images = generator.standard_normal((count, box, box), dtype=np.float32)
     parameters = CtfRange().sample(count, generator)
-    return Particles(MemoryImages(images), pd.DataFrame(index=pd.RangeIndex(count)), pixel_size, ctf=parameters)
+    return Particles(ArrayImages(images), pd.DataFrame(index=pd.RangeIndex(count)), pixel_size, ctf=parameters)
 
 
 def _beads(points: NDArray[np.float64], sigma: float, box: int) -> NDArray[np.float64]:
