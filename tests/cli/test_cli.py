@@ -245,7 +245,6 @@ class TestFailures:
         assert "--resume" in error and "Traceback" not in error
         assert files(tmp_path / "out") == {".checkpoint", ".checkpoint/run.json", ".checkpoint/state.safetensors"}
 
-
     @pytest.mark.parametrize("options", [[], ["--json-progress"]])
     def test_a_run_whose_reader_has_gone_is_still_a_success(
         self, engine: FakeEngine, stack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -58,7 +58,7 @@ def _read_npz(path: Path) -> pd.DataFrame:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise InputError(f"{path}: this is no .npz file of plain arrays ({error}).") from error
     rows = {name: values for name, values in arrays.items() if values.ndim == 1}
     if len({len(values) for values in rows.values()}) > 1:
@@ -91,8 +91,7 @@ def evaluate_output(folder: Path, truth: Path) -> dict[str, Any]:
     known = read_truth(truth, result.pixel_size)
     if len(known) != len(result):
         raise InputError(f"{truth}: it has {len(known)} rows, but the run had {len(result)} particles.")
-    scores = evaluate(result.table, known)
-    return dict(asdict(scores) if is_dataclass(scores) and not isinstance(scores, type) else scores)
+    return dict(evaluate(result.table, known))
 
 
 def score_lines(scores: dict[str, Any], as_json: bool) -> list[str]:

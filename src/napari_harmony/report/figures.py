@@ -45,7 +45,7 @@ def frc_svg(result: Result) -> str | None:
         axes.xaxis.set_major_formatter(lambda value, _: f"{1 / value:.3g}" if value > 0 else "")
         axes.legend(loc="upper right", ncols=2, fontsize=8, frameon=False, labelcolor=_INK)
 
-    return _svg("frc", draw, (7.2, 3.6))
+    return _svg("frc", draw, (9.2, 3.4))
 
 
 def embedding_svg(result: Result) -> str | None:
@@ -67,7 +67,7 @@ def embedding_svg(result: Result) -> str | None:
             axes.annotate(str(number), centre, color=_INK, fontsize=9, fontweight="bold", ha="center", va="center")
         axes.set(xlabel="content component 1", ylabel="content component 2", xticks=[], yticks=[])
 
-    return _svg("embedding", draw, (5.2, 4.2))
+    return _svg("embedding", draw, (4.2, 2.6))
 
 
 def principal_components(content: NDArray[np.floating], count: int = 2) -> NDArray[np.float64]:
@@ -102,6 +102,12 @@ def spread_svg(result: Result) -> str | None:
     return _histogram("spread", _classified(result, "psi_spread"), "uncertainty of ψ (°)", None, 40)
 
 
+def probability_svg(result: Result) -> str | None:
+    """Histogram of how sure the classes of the particles are."""
+    values = _classified(result, "class_probability")
+    return _histogram("probability", values, "probability of the class", (0, 1), 40)
+
+
 def shift_svg(result: Result) -> str | None:
     """Histogram of the length of the shifts."""
     length = np.hypot(_classified(result, "origin_x"), _classified(result, "origin_y"))
@@ -125,7 +131,7 @@ def _histogram(
         return None
 
     def draw(axes: Any) -> None:
-        axes.hist(values, bins=bins, range=limits, color=_ACCENT, alpha=0.85, edgecolor="none")
+        axes.stairs(*np.histogram(values, bins=bins, range=limits), fill=True, color=_ACCENT, alpha=0.85)
         axes.set(xlabel=label, ylabel="particles")
         if limits is not None:
             axes.set_xlim(limits)
@@ -142,7 +148,7 @@ def _median(rows: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def _frame(width: float, height: float) -> tuple[float, float, float, float]:
-    """Where the axes stand in a figure of this size in inches: room for labels left and below, as matplotlib wants it."""
+    """Left, bottom, width and height of the axes in a figure of this size in inches, with room for the labels."""
     left, bottom, right, top = 0.6, 0.5, 0.15, 0.1
     return left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height
 

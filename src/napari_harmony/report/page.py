@@ -124,17 +124,14 @@ def _wide_figure(result: Result) -> Figure | None:
 
 def _figures(result: Result) -> list[Figure]:
     candidates = [
-        (
-            "Content of the particles",
-            figures.embedding_svg(result),
-            "Each point is one particle, in its class's colour.",
-        ),
-        ("Rotation", figures.rotation_svg(result), ""),
-        ("Shift", figures.shift_svg(result), ""),
-        ("Score", figures.score_svg(result), ""),
-        ("Uncertainty of the rotation", figures.spread_svg(result), ""),
+        ("Content of the particles", figures.embedding_svg(result)),
+        ("Probability of the class", figures.probability_svg(result)),
+        ("Rotation", figures.rotation_svg(result)),
+        ("Uncertainty of the rotation", figures.spread_svg(result)),
+        ("Shift", figures.shift_svg(result)),
+        ("Score", figures.score_svg(result)),
     ]
-    return [Figure(title, svg, note) for title, svg, note in candidates if svg]
+    return [Figure(title, svg) for title, svg in candidates if svg]
 
 
 def _particle_rows(result: Result) -> list[dict[str, Any]]:
