@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,8 @@ from typing import TYPE_CHECKING
 from napari_harmony.cli.jobs import Job, run_align
 from napari_harmony.cli.progress import make_reporter
 from napari_harmony.cli.scoring import evaluate_output, score_lines
-from napari_harmony.cli.streams import say
+from napari_harmony.cli.streams import complain, say
 from napari_harmony.engine.settings import Settings
-from napari_harmony.errors import HarmonyError
 from napari_harmony.outputs import check_target, names
 
 if TYPE_CHECKING:
@@ -76,22 +76,24 @@ def has_display() -> bool:
 
 
 def show(folder: Path) -> None:
-    """Open a finished run in napari with both docks, and wait until the window is closed.
+    """Open a finished run in napari, and wait until the window is closed.
 
-    Raises
-    ------
-    HarmonyError : if napari has no Qt binding here
+    The window gets a process of its own: where its libraries are incomplete, Qt ends the process it is in, and the run
+    is complete all the same.
     """
-    try:
-        import napari
-        import qtpy  # noqa: F401 - raises where there is no binding
-    except Exception as error:
-        raise HarmonyError(
-            f"napari cannot open a window here ({' '.join(str(error).split())}); the result is in {folder}. "
-            "Install a Qt binding, such as with: pip install 'napari-harmony[pyqt6]'."
-        ) from error
+    code = f"from {__name__} import open_window; import sys; open_window(sys.argv[1])"
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        reason = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "no reason given")
+        complain(f"napari could not open a window here ({reason.strip()}); the report shows the same.")
+
+
+def open_window(folder: str) -> None:
+    """Show a finished run with both docks in napari until the window is closed."""
+    import napari
+
     viewer = napari.Viewer()
-    viewer.open(str(folder), plugin="napari-harmony")
+    viewer.open(folder, plugin="napari-harmony")
     for dock in ("Harmony", "Transforms table"):
         viewer.window.add_plugin_dock_widget("napari-harmony", dock)
     napari.run()

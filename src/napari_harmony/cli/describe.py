@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_harmony.errors import InputError
+from napari_harmony.errors import InputError, InputWarning
 
 if TYPE_CHECKING:
     from napari_harmony.particles.ctf import CtfParameters
@@ -41,7 +42,11 @@ def describe(path: Path) -> list[str]:
         raise InputError(f"{path}: this folder holds neither a finished run nor a model; give a particle file.")
     from napari_harmony.particles import open_particles
 
-    return _lines(_particles(path, open_particles(path)))
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always", InputWarning)
+        facts = _particles(path, open_particles(path))
+    told = dict.fromkeys(str(warning.message) for warning in heard if issubclass(warning.category, InputWarning))
+    return _lines(facts) + [f"{'warning':<{_WIDTH}}{sentence}" for sentence in told]
 
 
 def _lines(facts: dict[str, str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
-from napari_harmony.cli.streams import complain, release, reserve_descriptors
+from napari_harmony.cli.streams import complain, release, reserve_descriptors, say
 from napari_harmony.errors import HarmonyError, InputError
 
 OK, FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
@@ -46,36 +47,37 @@ def _run(arguments: list[str], debug: bool) -> int:
         return returned if isinstance(returned, int) else OK
     except SystemExit as request:
         return request.code if isinstance(request.code, int) else FAILED
-    except KeyboardInterrupt:
-        complain("Interrupted.")
-        return INTERRUPTED
     except BaseException as error:
-        if debug and not _is_usage_error(error):
+        if debug and isinstance(error, Exception) and not _is_usage_error(error):
             raise
-        return _explain(error)
+        return _explain(error, "--json-progress" in arguments)
     finally:
         _on_terminate(previous)
 
 
-def _explain(error: BaseException) -> int:
+def _explain(error: BaseException, as_json: bool) -> int:
     """Say in one line what went wrong, and give the exit code for it."""
+    code, message = _judge(error)
+    complain(message if code == INTERRUPTED else f"Error: {message}" if message else "")
+    if as_json:
+        say(json.dumps({"event": "error", "message": message, "exit_code": code}, ensure_ascii=False))
+    return code
+
+
+def _judge(error: BaseException) -> tuple[int, str]:
+    """The exit code of an error and what to say about it."""
     if _is_usage_error(error):
-        complain(f"Error: {error.format_message()} See '{PROGRAM} --help'.")  # type: ignore[attr-defined]
-        return BAD_INPUT
-    if type(error).__name__ == "Abort":  # typer's word for Ctrl-C and end of file, in some of its versions
-        complain("Interrupted.")
-        return INTERRUPTED
+        return BAD_INPUT, f"{error.format_message()} See '{PROGRAM} --help'."  # type: ignore[attr-defined]
+    # Abort is typer's word for Ctrl-C and end of file, in some of its versions
+    if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
+        return INTERRUPTED, "Interrupted."
     if isinstance(error, HarmonyError):
-        complain(f"Error: {error}" if str(error) else "")
-        return BAD_INPUT if isinstance(error, InputError) else FAILED
+        return BAD_INPUT if isinstance(error, InputError) else FAILED, str(error)
     if isinstance(error, OSError):
-        complain(f"Error: {_describe(error)}")
-        return FAILED
+        return FAILED, _describe(error)
     if isinstance(error, MemoryError):
-        complain("Error: the memory is exhausted; close other programs, or use fewer or smaller images.")
-        return FAILED
-    complain(f"Error: {type(error).__name__}: {error} ('{PROGRAM} --debug ...' shows where.)")
-    return FAILED
+        return FAILED, "The memory is exhausted; close other programs, or use fewer or smaller images."
+    return FAILED, f"{type(error).__name__}: {error} ('{PROGRAM} --debug ...' shows where.)"
 
 
 def _describe(error: OSError) -> str:
