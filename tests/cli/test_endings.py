@@ -165,6 +165,13 @@ class TestResume:
         os.utime(stack, ns=(1, 1))
         assert "the file has changed" in fails(capsys, [*interrupted, "--resume"], 2)
 
+    def test_killed_before_anything_was_saved_starts_from_the_beginning(
+        self, engine: FakeEngine, interrupted: list[str], tmp_path: Path
+    ) -> None:
+        (tmp_path / "out" / ".checkpoint" / "state.safetensors").unlink()
+        assert main([*interrupted, "--resume"]) == 0
+        assert engine.calls[-1]["resume"] is False
+
     def test_nothing_to_resume_starts_from_the_beginning(
         self, engine: FakeEngine, stack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,9 @@ def open_checkpoint(folder: Path, run: dict[str, Any], resume: bool) -> Checkpoi
     earlier = _read(folder / _RUN) if resume and folder.is_dir() else None
     if earlier is not None:
         _check_same(earlier, run, folder)
-        return Checkpoint(folder, resume=True)
+        checkpoint = Checkpoint(folder, resume=True)
+        # A run that was killed before it saved anything is not continued but begun again
+        return checkpoint if checkpoint.resumable else replace(checkpoint, resume=False)
     absolute = folder.absolute()
     created = tuple(reversed([parent for parent in absolute.parents if not parent.exists()]))
     try:

@@ -94,8 +94,9 @@ def open_window(folder: str) -> None:
 
     viewer = napari.Viewer()
     viewer.open(folder, plugin="napari-harmony")
-    for dock in ("Harmony", "Transforms table"):
-        viewer.window.add_plugin_dock_widget("napari-harmony", dock)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-harmony", "Harmony")
+    dock.open_table()
+    viewer.reset_view()
     napari.run()
 
 
