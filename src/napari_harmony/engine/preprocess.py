@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import torch
 
 from napari_harmony.engine.search import Observations
 from napari_harmony.engine.steerable import SteerableBasis
+from napari_harmony.engine.work import Work
 from napari_harmony.errors import InputError
 from napari_harmony.particles.ctf import ctf_at
 
@@ -123,11 +123,13 @@ def working_geometry(particles: Particles, settings: Settings, largest: int = 64
             f"give {4 * pixel:g} to {source * pixel:g} A for this {source}-pixel box."
         )
     if not 0 <= reach <= source / 2:
-        raise InputError(f"max shift: {settings.max_shift:g} A is beyond half the box; give up to {source * pixel / 2:g} A.")
+        raise InputError(
+            f"max shift: {settings.max_shift:g} A is beyond half the box; give up to {source * pixel / 2:g} A."
+        )
     return Geometry(source, box, pixel * scale, 0.5 * diameter / scale, reach / scale)
 
 
-def prepare(particles: Particles, settings: Settings, device: torch.device, largest: int = 64) -> Iterator[float]:
+def prepare(particles: Particles, settings: Settings, device: torch.device, largest: int = 64) -> Work[Prepared]:
     """Read, check, normalise, whiten and Fourier-crop all particles; yields the fraction done, returns ``Prepared``.
 
     The noise spectrum is that of the images outside the mask. Images with NaN or without variance become zero and are
@@ -256,14 +258,3 @@ def _ctf(particles: Particles, geometry: Geometry, device: torch.device) -> torc
     for rows in np.array_split(np.arange(len(particles)), max(1, len(particles) // BATCH)):
         out[rows[0] : rows[-1] + 1] = ctf_at(particles.ctf.subset(rows), fx, fy)
     return out
-
-
-def drain(generator: Iterator[float], report: Callable[[float], None] | None = None) -> Prepared:
-    """Run :func:`prepare` to its end and return what it returns."""
-    while True:
-        try:
-            fraction = next(generator)
-        except StopIteration as stop:
-            return stop.value
-        if report:
-            report(fraction)

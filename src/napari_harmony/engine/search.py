@@ -59,6 +59,7 @@ class Posterior:
     psi : (e,) radian, turns the particle onto its class; shift : (e, 2) pixels, centres the particle
     weight : (e,) sums to one over each particle
     log_evidence : (n,) log likelihood of each particle against pure noise, poses and classes summed out
+    class_score : (n, classes) log likelihood at the best pose of each class, without the classes' shares
     """
 
     particle: torch.Tensor
@@ -67,6 +68,22 @@ class Posterior:
     shift: torch.Tensor
     weight: torch.Tensor
     log_evidence: torch.Tensor
+    class_score: torch.Tensor
+
+    def subset(self, rows: torch.Tensor) -> Posterior:
+        """The posterior of some particles, numbered anew in the order of ``rows``."""
+        place = torch.full((len(self.log_evidence),), -1, dtype=torch.long, device=rows.device)
+        place[rows] = torch.arange(len(rows), device=rows.device)
+        chosen = place[self.particle] >= 0
+        return Posterior(
+            place[self.particle[chosen]],
+            self.label[chosen],
+            self.psi[chosen],
+            self.shift[chosen],
+            self.weight[chosen],
+            self.log_evidence[rows],
+            self.class_score[rows],
+        )
 
     def best(self) -> Posterior:
         """The best entry of each particle alone, in particle order."""
@@ -74,7 +91,13 @@ class Posterior:
         last = torch.zeros(len(self.log_evidence), dtype=torch.long, device=order.device)
         last[self.particle[order]] = order
         return Posterior(
-            self.particle[last], self.label[last], self.psi[last], self.shift[last], self.weight[last], self.log_evidence
+            self.particle[last],
+            self.label[last],
+            self.psi[last],
+            self.shift[last],
+            self.weight[last],
+            self.log_evidence,
+            self.class_score,
         )
 
     def class_weights(self, classes: int) -> torch.Tensor:
@@ -104,11 +127,13 @@ class Grid:
     psi : (r,) radian
     shift : (s, 2) pixels about a centre given per particle
     sigma : pixels, standard deviation of the Gaussian prior of the shift, per axis
+    neighbours : (4, s) which shift lies one step to -x, +x, -y, +y; -1 for none
     """
 
     psi: torch.Tensor
     shift: torch.Tensor
     sigma: float
+    neighbours: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -125,7 +150,15 @@ def pose_grid(rotations: int, reach: float, step: float, sigma: float, device: t
     ticks = torch.arange(-int(reach / step), int(reach / step) + 1, device=device) * step
     y, x = torch.meshgrid(ticks, ticks, indexing="ij")
     shift = torch.stack([x.flatten(), y.flatten()], dim=1).float()
-    return Grid(psi, shift[shift.norm(dim=1) <= reach + 1e-6], sigma)
+    shift = shift[shift.norm(dim=1) <= reach + 1e-6]
+    return Grid(psi, shift, sigma, _neighbours((shift / step).round().long()))
+
+
+def _neighbours(cells: torch.Tensor) -> torch.Tensor:
+    """Index of the lattice neighbours (4, s) of integer cells (s, 2)."""
+    steps = torch.tensor([[-1, 0], [1, 0], [0, -1], [0, 1]], device=cells.device)
+    same = (cells[None, :, None] + steps[:, None, None] == cells[None, None]).all(-1)
+    return torch.where(same.any(-1), same.float().argmax(-1), -1)
 
 
 def expect(
@@ -142,7 +175,7 @@ def expect(
     norm = data.ctf_power @ basis.radial_power(templates.coefficients).T
     bias = templates.log_share - 0.5 * norm
     chunk = max(1, arithmetic.budget // (len(grid.shift) * rotated.shape[1]))
-    parts = []
+    parts: list[Posterior] = []
     for start in range(0, len(data), chunk):
         rows = torch.arange(start, min(start + chunk, len(data)), device=centre.device)
         shift = centre[rows, None] + grid.shift
@@ -151,7 +184,8 @@ def expect(
         prior = -0.5 * (shift**2).sum(-1) / grid.sigma**2
         parts.append(_select(score, bias[rows], prior, rows, shift, grid))
         yield min(1.0, (start + chunk) / len(data))
-    return _concatenate(parts)
+    together = _concatenate(parts)
+    return replace(together, class_score=together.class_score - templates.log_share)
 
 
 def _select(
@@ -171,52 +205,104 @@ def _select(
     total = torch.zeros(n, device=score.device).index_add_(0, particle, weight)
     evidence = top + torch.log(total) - float(np.log(len(grid.psi) * len(grid.shift)))
     return Posterior(
-        rows[particle], k[e], grid.psi[r], shift[particle, s[e]], weight / total[particle], evidence
+        rows[particle],
+        k[e],
+        grid.psi[r],
+        shift[particle, s[e]],
+        weight / total[particle],
+        evidence,
+        _peaks(score, best, bias, grid),
     )
 
 
+def _peaks(score: torch.Tensor, best: torch.Tensor, bias: torch.Tensor, grid: Grid) -> torch.Tensor:
+    """Score (n, k) at the best pose of each class, between the grid's points: a parabola along psi, x and y.
+
+    Without it two equal templates at different angles look better than one, since together they sample pose finer.
+    """
+    peak, s = best.max(dim=1)
+    particle, label = torch.meshgrid(*(torch.arange(d, device=s.device) for d in peak.shape), indexing="ij")
+    over_psi = score[particle, s, label].float()
+    centre, r = over_psi.max(dim=-1)
+    gain = torch.zeros_like(peak)
+    count = over_psi.shape[-1]
+    sides = [over_psi.gather(-1, ((r + d) % count)[..., None])[..., 0] for d in (-1, 1)]
+    pairs = [(sides[0], sides[1], centre)]
+    for low, high in ((grid.neighbours[0], grid.neighbours[1]), (grid.neighbours[2], grid.neighbours[3])):
+        inside = (low[s] >= 0) & (high[s] >= 0)
+        at = [torch.where(inside, best[particle, side[s].clamp_min(0), label], peak) for side in (low, high)]
+        pairs.append((at[0], at[1], peak))
+    for low, high, middle in pairs:
+        curvature = (2 * middle - low - high).clamp_min(1e-6)
+        offset = (0.5 * (high - low) / curvature).clamp(-0.5, 0.5)
+        gain += 0.5 * offset**2 * curvature
+    return peak + gain
+
+
 def _concatenate(parts: list[Posterior]) -> Posterior:
-    names = ("particle", "label", "psi", "shift", "weight", "log_evidence")
+    names = ("particle", "label", "psi", "shift", "weight", "log_evidence", "class_score")
     return Posterior(*(torch.cat([getattr(p, name) for p in parts]) for name in names))
 
 
-def accumulate(data: Observations, posterior: Posterior, classes: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weighted sums over particles turned onto their class: (k, size) of data, (k, nodes) of CTF power."""
+@dataclass(frozen=True)
+class Sums:
+    """What the particles say of each class: all that averaging, merging and splitting need.
+
+    Attributes
+    ----------
+    total : (k, size) coefficients of the CTF-weighted particles, turned onto their class and added
+    power : (k, nodes) squared CTF, added
+    share : (k,) number of particles
+    """
+
+    total: torch.Tensor
+    power: torch.Tensor
+    share: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.total)
+
+
+def accumulate(data: Observations, posterior: Posterior, classes: int) -> Sums:
+    """Weighted sums over particles turned onto their class."""
     basis = data.basis
     total = torch.zeros(classes, basis.size, device=data.matched.device)
     for part in torch.arange(len(posterior.particle), device=total.device).split(8192):
         y = data.coefficients(posterior.particle[part], posterior.shift[part])
         y = basis.rotate(y, posterior.psi[part]) * posterior.weight[part, None]
         total.index_add_(0, posterior.label[part], y)
-    power = posterior.class_weights(classes).T @ data.ctf_power
-    return total, power
+    weights = posterior.class_weights(classes)
+    return Sums(total, weights.T @ data.ctf_power, weights.sum(0))
 
 
-def maximise(basis: SteerableBasis, total: torch.Tensor, power: torch.Tensor, share: torch.Tensor) -> Templates:
-    """Wiener-filtered class templates from the sums of :func:`accumulate`; ``share`` (k,) particles in each class."""
-    variance = _signal_variance(basis, total, power)
+def maximise(basis: SteerableBasis, sums: Sums, variance: torch.Tensor | None = None) -> Templates:
+    """Class templates: Wiener-filtered averages under a prior ``variance`` of each complex coefficient."""
+    variance = signal_variance(basis, sums) if variance is None else variance
+    log_share = torch.log(sums.share.clamp_min(1e-3) / sums.share.sum().clamp_min(1e-3))
+    return Templates(wiener(basis, sums.total, sums.power, variance), log_share)
+
+
+def wiener(basis: SteerableBasis, total: torch.Tensor, power: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
+    """Solve for the (k, size) coefficients of averages from their weighted sums, order by order."""
     c = basis.to_complex(total)
     solved = torch.zeros_like(c)
     for m in range(int(basis.order.max()) + 1):
         of_m = basis.order == m
         radial = basis.radial[of_m]
         normal = torch.einsum("aq,kq,bq->kab", radial, power, radial) + torch.diag(1.0 / variance[of_m])
-        solved[:, of_m] = torch.linalg.solve(normal.to(c.dtype), c[:, of_m])
-    log_share = torch.log(share.clamp_min(1e-3) / share.sum())
-    return Templates(basis.to_real(solved), log_share)
+        both = torch.stack([c[:, of_m].real, c[:, of_m].imag], dim=-1)
+        solved[:, of_m] = torch.view_as_complex(torch.linalg.solve(normal, both).contiguous())
+    return basis.to_real(solved)
 
 
-def _signal_variance(basis: SteerableBasis, total: torch.Tensor, power: torch.Tensor) -> torch.Tensor:
+def signal_variance(basis: SteerableBasis, sums: Sums) -> torch.Tensor:
     """Prior variance of each complex coefficient, pooled over classes and over coefficients of like frequency."""
-    density = power @ (basis.radial**2).T
-    estimate = basis.to_complex(total).abs() ** 2 / density.clamp_min(1e-6) ** 2
+    density = (sums.power @ (basis.radial**2).T).clamp_min(1e-6)
     degrees = torch.where(basis.order == 0, 1.0, 2.0)
-    excess = estimate - degrees / density.clamp_min(1e-6)
-    weight = density / degrees
-    pooled = (weight * excess).sum(0) / weight.sum(0)
-    frequency = (basis.radial**2 * basis.node_frequency).sum(1)
-    shell = (frequency.round().long()).clamp_min(0)
-    sums = torch.zeros(int(shell.max()) + 1, device=total.device).index_add_(0, shell, pooled)
-    counts = torch.zeros_like(sums).index_add_(0, shell, degrees)
+    excess = (basis.to_complex(sums.total) / density).abs() ** 2 - degrees / density
+    pooled = (density * excess).sum(0) / density.sum(0)
+    shell = (basis.radial**2 * basis.node_frequency).sum(1).round().long()
+    sum_of = torch.zeros(int(shell.max()) + 1, device=pooled.device).index_add_(0, shell, pooled)
+    count = torch.zeros_like(sum_of).index_add_(0, shell, degrees)
     floor = 1e-3 / density.sum(0).max()
-    return (sums / counts.clamp_min(1))[shell].clamp_min(floor)
+    return (sum_of / count.clamp_min(1))[shell].clamp_min(floor)

@@ -136,9 +136,7 @@ class SteerableBasis:
         even_columns, odd_columns = 2 * even_count - zero, 2 * (n - even_count)
         rank_even, rank_odd = torch.cumsum(is_even, 0) - 1, torch.cumsum(~is_even, 0) - 1
         real = torch.where(is_even, rank_even, even_columns + rank_odd)
-        imaginary = torch.where(
-            is_even, even_count + rank_even - zero, even_columns + odd_columns // 2 + rank_odd
-        )
+        imaginary = torch.where(is_even, even_count + rank_even - zero, even_columns + odd_columns // 2 + rank_odd)
         return torch.cat([real, imaginary[zero:]])
 
 
@@ -166,7 +164,11 @@ def steerable_basis(box: int, radius: float, limit: float, device: torch.device 
         return torch.as_tensor(array, dtype=torch.float32, device=device)
 
     return SteerableBasis(
-        band, tensor(even), tensor(odd), torch.as_tensor(order, device=device), tensor(np.concatenate(radials)),
+        band,
+        tensor(even),
+        tensor(odd),
+        torch.as_tensor(order, device=device),
+        tensor(np.concatenate(radials)),
         tensor(nodes),
     )
 

@@ -1,0 +1,153 @@
+"""How many classes, and which: split what hides two contents, drop what the particles do not miss."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from napari_harmony.engine.search import Observations, Posterior, Sums, Templates, signal_variance
+from napari_harmony.engine.steerable import SteerableBasis
+
+#: A class is real, when their number is to be found, if without it its particles lose this much log likelihood each.
+WORTH = 4.0
+#: Directions in which the particles of a class are looked at for two groups.
+DIRECTIONS = 3
+
+
+def own_share(data: Observations, posterior: Posterior, sums: Sums, templates: Templates) -> torch.Tensor:
+    """How much of its best class's score each particle owes to its own part in that class's average, (n,).
+
+    First-order leave-one-out: with the normal matrix ``P`` of the average, taking a particle out changes its score
+    by ``y' P^-1 (y - its share of the template)``.
+    """
+    basis, best = data.basis, posterior.best()
+    variance = signal_variance(basis, sums)
+    share = torch.empty(len(data), device=data.matched.device)
+    for rows in torch.arange(len(data), device=share.device).split(4096):
+        label = best.label[rows]
+        seen, density = _aligned(data, best, rows)
+        rest = seen - density * basis.to_complex(templates.coefficients[label])
+        precision = sums.power[label] @ (basis.radial**2).T + 1.0 / variance
+        share[rows] = ((seen * rest.conj()).real / precision).sum(-1)
+    return share.clamp_min(0)
+
+
+def _aligned(data: Observations, best: Posterior, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Complex coefficients of particles turned onto their class, and the CTF power at each coefficient."""
+    basis = data.basis
+    y = basis.rotate(data.coefficients(rows, best.shift[rows]), best.psi[rows])
+    return basis.to_complex(y), data.ctf_power[rows] @ (basis.radial**2).T
+
+
+def fair_scores(
+    data: Observations, before: Posterior, after: Posterior, sums: Sums, templates: Templates
+) -> torch.Tensor:
+    """Scores (n, k) of an expectation step without what particles gain from having shaped their own class."""
+    scores, best = after.class_score.clone(), after.best()
+    contributed = torch.zeros_like(scores)
+    contributed[before.particle, before.label] = 1
+    rows = torch.arange(len(scores), device=scores.device)
+    scores[rows, best.label] -= own_share(data, after, sums, templates) * contributed[rows, best.label]
+    return scores
+
+
+def eliminate(scores: torch.Tensor, classes: int | None) -> list[int]:
+    """Classes to keep when those that the particles miss least are dropped one by one.
+
+    ``scores`` (n, m) are log likelihoods per particle and class, free of each particle's own share. With ``classes``
+    None, dropping stops when the particles of the next class would lose more than ``WORTH`` each.
+    """
+    kept = list(range(scores.shape[1]))
+    while len(kept) > (classes or 1):
+        top = scores[:, kept].topk(2, dim=1)
+        loss = torch.zeros(len(kept), device=scores.device)
+        loss.index_add_(0, top.indices[:, 0], top.values[:, 0] - top.values[:, 1])
+        count = torch.bincount(top.indices[:, 0], minlength=len(kept))
+        worst = int(loss.argmin())
+        if classes is None and float(loss[worst]) > WORTH * max(float(count[worst]), 8.0):
+            break
+        kept.pop(worst)
+    return kept
+
+
+def split(data: Observations, posterior: Posterior, templates: Templates) -> Posterior:
+    """Every class in two, along the direction in which its aligned particles vary most beyond noise.
+
+    Class ``k`` becomes ``k`` and ``k + K``. The split is a guess for the next expectation steps to judge.
+    """
+    basis, best, count = data.basis, posterior.best(), len(templates)
+    second = torch.zeros(len(data), dtype=torch.bool, device=data.matched.device)
+    for k in range(count):
+        rows = (best.label == k).nonzero()[:, 0]
+        if len(rows) < 8:
+            continue
+        seen, density = _aligned(data, best, rows)
+        rest = (seen - density * basis.to_complex(templates.coefficients[k])) / density.clamp_min(1e-6).sqrt()
+        second[rows] = _two_groups(basis, rest)
+    label = torch.where(second[posterior.particle], posterior.label + count, posterior.label)
+    return replace(posterior, label=label)
+
+
+def _two_groups(basis: SteerableBasis, rest: torch.Tensor) -> torch.Tensor:
+    """(n,) bool: which residuals belong to the second of two groups, by 2-means in the leading directions."""
+    real = basis.to_real(rest)
+    u, s, _ = torch.linalg.svd(real - real.mean(0), full_matrices=False)
+    points = (u * s)[:, :DIRECTIONS]
+    group = points[:, 0] > points[:, 0].median()
+    for _ in range(20):
+        if not group.any() or group.all():
+            break
+        centres = torch.stack([points[~group].mean(0), points[group].mean(0)])
+        new = torch.cdist(points, centres).argmin(dim=1).bool()
+        if torch.equal(new, group):
+            break
+        group = new
+    return group
+
+
+def centred(posterior: Posterior, classes: int) -> Posterior:
+    """The same posterior with every class moved so that its particles are, on average, picked at their centre.
+
+    Classes that share one centre let a particle keep its shift when it changes class.
+    """
+    c, s = torch.cos(posterior.psi), torch.sin(posterior.psi)
+    x, y = posterior.shift.T
+    in_class = torch.stack([c * x - s * y, s * x + c * y, torch.ones_like(x)], dim=1) * posterior.weight[:, None]
+    sums = torch.zeros(classes, 3, device=x.device).index_add_(0, posterior.label, in_class)
+    dx, dy = (sums[:, :2] / sums[:, 2:].clamp_min(1e-6))[posterior.label].T
+    back = torch.stack([c * dx + s * dy, c * dy - s * dx], dim=1)
+    return replace(posterior, shift=posterior.shift - back)
+
+
+def relabel(posterior: Posterior, kept: list[int], classes: int) -> Posterior:
+    """The posterior over the kept classes alone, numbered in their order; particles of others keep no entry."""
+    place = torch.full((classes,), -1, dtype=torch.long, device=posterior.label.device)
+    place[torch.as_tensor(kept, device=place.device)] = torch.arange(len(kept), device=place.device)
+    label = place[posterior.label]
+    entries = label >= 0
+    return replace(
+        posterior,
+        particle=posterior.particle[entries],
+        label=label[entries],
+        psi=posterior.psi[entries],
+        shift=posterior.shift[entries],
+        weight=posterior.weight[entries],
+        class_score=posterior.class_score[:, kept],
+    )
+
+
+def pool(first: Posterior, second: Posterior, rows: tuple[torch.Tensor, torch.Tensor], classes: int) -> Posterior:
+    """One posterior over all particles from those of two halves; the second half's classes follow the first's."""
+    count = len(first.log_evidence) + len(second.log_evidence)
+    evidence = torch.zeros(count, device=first.weight.device)
+    evidence[rows[0]], evidence[rows[1]] = first.log_evidence, second.log_evidence
+    return Posterior(
+        torch.cat([rows[0][first.particle], rows[1][second.particle]]),
+        torch.cat([first.label, second.label + classes]),
+        torch.cat([first.psi, second.psi]),
+        torch.cat([first.shift, second.shift]),
+        torch.cat([first.weight, second.weight]),
+        evidence,
+        torch.zeros(count, 2 * classes, device=evidence.device),
+    )

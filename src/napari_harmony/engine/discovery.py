@@ -1,0 +1,335 @@
+"""From prepared particles to content classes and poses, without references: search halves, join, settle, refine."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from napari_harmony.engine.classes import centred, eliminate, fair_scores, pool, relabel, split
+from napari_harmony.engine.events import Preview
+from napari_harmony.engine.halves import Agreement, compare_halves, decoy_templates, unexplained
+from napari_harmony.engine.preprocess import Geometry, Prepared
+from napari_harmony.engine.search import (
+    Arithmetic,
+    Grid,
+    Observations,
+    Posterior,
+    Sums,
+    Templates,
+    accumulate,
+    expect,
+    maximise,
+    pose_grid,
+)
+from napari_harmony.engine.seeding import seed_templates
+from napari_harmony.engine.steerable import SteerableBasis, steerable_basis
+from napari_harmony.engine.work import Work, portion, shares
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Some iterations on one band. ``limit`` is in cycles per mask diameter; ``local`` keeps to the shifts found."""
+
+    limit: float
+    iterations: int
+    local: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How hard to search.
+
+    Attributes
+    ----------
+    explore : stages of the search of each half, from random particles to too many classes
+    settle : bands at which classes are split, weighed against each other and reduced to those wanted
+    refine : last stages on all particles
+    """
+
+    explore: tuple[Stage, ...]
+    settle: tuple[float, ...]
+    refine: tuple[Stage, ...]
+
+
+PLANS = {
+    "fast": Plan((Stage(7, 4), Stage(10, 2)), (11,), (Stage(11, 1), Stage(15, 1, True))),
+    "balanced": Plan((Stage(7, 5), Stage(9, 3), Stage(11, 2)), (11, 13), (Stage(11, 1), Stage(15, 1, True), Stage(19, 1, True))),
+    "thorough": Plan(
+        (Stage(6, 6), Stage(7, 5), Stage(9, 4), Stage(11, 3)), (11, 13, 15), (Stage(11, 2), Stage(17, 2, True), Stage(21, 3, True))
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What the search found, on the band of ``basis``.
+
+    Attributes
+    ----------
+    posterior : over class and pose, every particle
+    sums : of each class
+    agreement : of the two halves
+    unexplained : (n,) bool, particles that fit no class of the other half better than decoys
+    margin : (n,) log evidence under the other half's classes above that under decoys
+    sigma : pixels, spread of the shifts per axis
+    """
+
+    posterior: Posterior
+    sums: Sums
+    basis: SteerableBasis
+    agreement: Agreement
+    unexplained: torch.Tensor
+    margin: torch.Tensor
+    sigma: float
+
+
+@lru_cache(maxsize=12)
+def basis_for(box: int, radius: float, limit: float, device: str) -> SteerableBasis:
+    """The steerable basis of a band, built once per process."""
+    return steerable_basis(box, radius, limit, device)
+
+
+class Search:
+    """The stages of a search on one set of prepared particles."""
+
+    def __init__(self, prepared: Prepared, arithmetic: Arithmetic, generator: torch.Generator) -> None:
+        self.prepared, self.arithmetic, self.generator = prepared, arithmetic, generator
+        self.geometry: Geometry = prepared.geometry
+        self.device = prepared.samples.device
+        self.sigma = max(1.0, self.geometry.max_shift / 3)
+
+    def basis(self, limit: float) -> SteerableBasis:
+        """The basis up to ``limit`` cycles per mask diameter (at most to just below Nyquist)."""
+        cycles = limit * self.geometry.box / (2 * self.geometry.mask_radius)
+        cycles = round(min(cycles, 0.5 * self.geometry.box - 1), 1)
+        return basis_for(self.geometry.box, self.geometry.mask_radius, cycles, str(self.device))
+
+    def grid(self, basis: SteerableBasis, local: bool) -> Grid:
+        """Poses fine enough for the band of ``basis``."""
+        cycles = basis.band.limit
+        step = self.geometry.box / (4 * cycles)
+        reach = 2.2 * step if local else min(self.geometry.max_shift, max(4 * self.sigma, 2 * step))
+        return pose_grid(6 * int(np.ceil(cycles)), reach, step, self.sigma, self.device)
+
+    def expect(
+        self, templates: Templates, basis: SteerableBasis, local: bool, near: Posterior | None
+    ) -> Work[Posterior]:
+        """One expectation step over the whole shift range, or around the shifts of ``near``."""
+        centre = torch.zeros(len(self.prepared), 2, device=self.device)
+        if local and near is not None:
+            best = near.best()
+            centre = best.shift
+        data = self.prepared.observe(basis)
+        return (yield from expect(data, templates, self.grid(basis, local), centre, self.arithmetic))
+
+    def seed(self, classes: int, stage: Stage) -> Work[Templates]:
+        """First templates on the band of ``stage``."""
+        basis = self.basis(stage.limit)
+        data = self.prepared.observe(basis)
+        return (yield from seed_templates(data, classes, self.grid(basis, False), self.generator))
+
+    def explore(self, classes: int, plan: Plan) -> Generator[float | Preview, None, Posterior]:
+        """Search from random particles to ``classes`` classes."""
+        templates = yield from portion(self.seed(classes, plan.explore[0]), 0.0, 0.1)
+        return (yield from _rescaled(self.iterate(plan.explore, classes, templates), 0.1))
+
+    def iterate(
+        self, stages: tuple[Stage, ...], classes: int, start: Posterior | Templates
+    ) -> Generator[float | Preview, None, Posterior]:
+        """Expectation-maximisation through ``stages``; yields fractions and a preview after each iteration."""
+        posterior = start if isinstance(start, Posterior) else None
+        templates = start if isinstance(start, Templates) else None
+        spans = iter(shares([s.limit**3 * (0.4 if s.local else 1.0) for s in stages for _ in range(s.iterations)]))
+        done = 0
+        for stage in stages:
+            basis = self.basis(stage.limit)
+            data = self.prepared.observe(basis)
+            for _ in range(stage.iterations):
+                if posterior is not None:
+                    templates = maximise(basis, accumulate(data, posterior, classes))
+                assert templates is not None
+                found = yield from portion(self.expect(templates, basis, stage.local, posterior), *next(spans))
+                posterior = centred(found, classes)
+                self._learn_sigma(posterior)
+                done += 1
+                yield self.preview(templates, basis, posterior, done)
+        assert posterior is not None
+        return posterior
+
+    def settle(
+        self, bands: tuple[float, ...], start: Posterior, many: int, classes: int | None
+    ) -> Generator[float | Preview, None, tuple[Posterior, int]]:
+        """Reduce ``many`` classes to ``classes`` (None: to those worth having), with a chance for hidden contents.
+
+        Per band: weigh the classes and drop the dispensable; split each in two; weigh again and drop again.
+        """
+        posterior, left = start, many
+        spans = iter(shares([b**2 * w for i, b in enumerate(bands) for w in ((1, 1.5) if i else (3, 1.5, 1.5))]))
+        for i, limit in enumerate(bands):
+            basis = self.basis(limit)
+            data = self.prepared.observe(basis)
+            for divide in (False, True, False) if i == 0 else (True, False):
+                if divide:
+                    posterior = split(data, posterior, maximise(basis, accumulate(data, posterior, left)))
+                    left *= 2
+                sums = accumulate(data, posterior, left)
+                templates = maximise(basis, sums)
+                after = yield from portion(self.expect(templates, basis, True, posterior), *next(spans))
+                scores = fair_scores(data, posterior, after, sums, templates)
+                # A split is first tried out: half-way classes are only dropped below what is wanted once they moved.
+                kept = list(range(left)) if divide else eliminate(scores, classes)
+                posterior, left = centred(relabel(after, kept, left), len(kept)), len(kept)
+                yield self.preview(templates, basis, after, i)
+        return posterior, left
+
+    def _learn_sigma(self, posterior: Posterior) -> None:
+        """Spread of the shifts, from the particles themselves."""
+        square = (posterior.weight[:, None] * posterior.shift**2).sum() / (2 * posterior.weight.sum())
+        self.sigma = float(square.sqrt().clamp(0.5, max(0.5, self.geometry.max_shift / 2)))
+
+    def preview(self, templates: Templates, basis: SteerableBasis, posterior: Posterior, iteration: int) -> Preview:
+        """The templates as images, with the number of particles of each."""
+        images = render_averages(basis, templates.coefficients, self.geometry.box)
+        counts = posterior.class_weights(len(templates)).sum(0)
+        return Preview(images.cpu().numpy(), counts.cpu().numpy(), iteration)
+
+
+def render_averages(basis: SteerableBasis, coefficients: torch.Tensor, box: int) -> torch.Tensor:
+    """Images (k, box, box) of coefficient vectors (k, size)."""
+    spectrum = torch.zeros(len(coefficients), box, box // 2 + 1, dtype=torch.complex64, device=coefficients.device)
+    band = basis.band
+    samples = basis.synthesise(coefficients)
+    spectrum[:, band.row, band.column] = samples
+    # irfft2 reads only half of the fx = 0 column's Friedel pairs: write the other half too.
+    edge = band.column == 0
+    spectrum[:, -band.row[edge] % box, 0] = samples[:, edge].conj()
+    return torch.fft.fftshift(torch.fft.irfft2(spectrum, s=(box, box), norm="ortho"), dim=(1, 2))
+
+
+def discover(
+    search: Search, classes: int | None, plan: Plan
+) -> Generator[tuple[str, float] | Preview, None, Discovery]:
+    """Find classes and poses from nothing; yields (stage in words, fraction of it) and previews.
+
+    The halves never see each other: their classes meet only in the joint run, which gives the result, and in the
+    comparison, which gives its resolution.
+    """
+    rows = _split(len(search.prepared), search.generator)
+    halves = [Search(search.prepared.subset(r.to(search.device)), search.arithmetic, search.generator) for r in rows]
+    many = over_cluster(classes, min(len(r) for r in rows))
+    found = []
+    for number, half in enumerate(halves, 1):
+        found.append((yield from _named(f"searching half {number} of 2", half.explore(many, plan))))
+    search.sigma = float(np.mean([h.sigma for h in halves]))
+    union = pool(found[0], found[1], rows, many)
+    settled, kept = yield from _named("settling classes", search.settle(plan.settle, union, 2 * many, classes))
+    checks = []
+    for number, (half, start) in enumerate(zip(halves, found, strict=True), 1):
+        work = half.settle(plan.settle, start, many, kept)
+        checks.append((yield from _named(f"checking half {number} of 2", work)))
+    posterior = yield from _named("refining poses", search.iterate(plan.refine, kept, settled))
+    verdict = yield from _named("comparing halves", _compare(search, posterior, kept, halves, checks, plan))
+    basis = search.basis(np.inf)
+    sums = accumulate(search.prepared.observe(basis), posterior, kept)
+    everywhere = torch.cat(rows)
+    junk, margin = torch.zeros(len(search.prepared), dtype=torch.bool), torch.zeros(len(search.prepared))
+    junk[everywhere], margin[everywhere] = verdict.unexplained, verdict.margin
+    return Discovery(posterior, sums, basis, verdict.agreement, junk, margin, search.sigma)
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    """What comparing the halves says; particles in the order first half, second half."""
+
+    agreement: Agreement
+    unexplained: torch.Tensor
+    margin: torch.Tensor
+
+
+def _compare(
+    search: Search,
+    posterior: Posterior,
+    classes: int,
+    halves: list[Search],
+    checks: list[tuple[Posterior, int]],
+    plan: Plan,
+) -> Work[_Verdict]:
+    """Correlate the halves' averages, and score each half's particles under the other half's classes and decoys."""
+    coarse, fine = search.basis(plan.settle[-1]), search.basis(np.inf)
+    target = maximise(coarse, accumulate(search.prepared.observe(coarse), posterior, classes))
+    placed = []
+    for half, (found, count) in zip(halves, checks, strict=True):
+        turned = yield from portion(_onto(search, target, coarse, half, found, count), 0.0, 0.1)
+        placed.append(accumulate(half.prepared.observe(fine), turned, classes))
+    grid = pose_grid(180, 2.0, 0.5, search.sigma, search.device)
+    agreement = compare_halves(fine, search.geometry.box, placed[0], placed[1], grid, search.generator)
+    evidence, decoy = [], []
+    for i, half in enumerate(halves):
+        (found, _), (others, count) = checks[i], checks[1 - i]
+        templates = maximise(coarse, accumulate(halves[1 - i].prepared.observe(coarse), others, count))
+        false = decoy_templates(coarse, templates, search.generator)
+        middle = 0.25 + 0.35 * i
+        real = yield from portion(half.expect(templates, coarse, True, found), middle, middle + 0.17)
+        fake = yield from portion(half.expect(false, coarse, True, found), middle + 0.17, middle + 0.35)
+        evidence.append(real.log_evidence.cpu())
+        decoy.append(fake.log_evidence.cpu())
+    margin = torch.cat(evidence) - torch.cat(decoy)
+    return _Verdict(agreement, unexplained(margin), margin)
+
+
+def _onto(
+    search: Search, target: Templates, basis: SteerableBasis, half: Search, found: Posterior, count: int
+) -> Work[Posterior]:
+    """The posterior of a half with each of its classes placed, as a whole, on the joint class that it shows."""
+    sums = accumulate(half.prepared.observe(basis), found, count)
+    averages = Observations(basis.synthesise(sums.total), sums.power, basis, search.geometry.box)
+    grid = pose_grid(8 * int(np.ceil(basis.band.limit)), search.geometry.max_shift, 1.0, 1e3, search.device)
+    even = replace(target, log_share=torch.zeros_like(target.log_share))
+    placed = yield from expect(averages, even, grid, torch.zeros(count, 2, device=search.device), search.arithmetic)
+    best = placed.best()
+    psi, offset = best.psi[found.label], best.shift[found.label]
+    c, s = torch.cos(found.psi), torch.sin(found.psi)
+    # The class moves in its own frame, which the particle reaches only after its turn by psi.
+    moved = torch.stack([c * offset[:, 0] + s * offset[:, 1], c * offset[:, 1] - s * offset[:, 0]], dim=1)
+    return replace(found, label=best.label[found.label], psi=found.psi + psi, shift=found.shift + moved)
+
+
+def over_cluster(classes: int | None, particles: int) -> int:
+    """How many classes each half starts with, so that no content is missed."""
+    wanted = 36 if classes is None else classes + max(6, classes // 2)
+    return max(2, min(wanted, particles // 8))
+
+
+def _split(count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    order = torch.randperm(count, generator=generator)
+    half = (count + 1) // 2
+    return order[:half].sort().values, order[half:].sort().values
+
+
+def _named(
+    stage: str, work: Generator[float | Preview, None, object]
+) -> Generator[tuple[str, float] | Preview, None, object]:
+    """The same work, saying the stage with each fraction."""
+    while True:
+        try:
+            event = next(work)
+        except StopIteration as stop:
+            return stop.value
+        yield event if isinstance(event, Preview) else (stage, event)
+
+
+def _rescaled(
+    work: Generator[float | Preview, None, Posterior], start: float
+) -> Generator[float | Preview, None, Posterior]:
+    """The same work as the last part, from ``start``, of a longer one."""
+    while True:
+        try:
+            event = next(work)
+        except StopIteration as stop:
+            value: Posterior = stop.value
+            return value
+        yield event if isinstance(event, Preview) else start + (1 - start) * event

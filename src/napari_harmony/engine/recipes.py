@@ -1,0 +1,108 @@
+"""How to train which objective: its terms, copies, rates and schedules."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from napari_harmony.models import ModelCard
+from napari_harmony.objectives import (
+    ContentAgreement,
+    ContentPrior,
+    ContrastTarget,
+    Harmony2022,
+    Objective,
+    PoseTarget,
+    Reconstruction,
+    Term,
+    Weight,
+    published_copy,
+    published_gamma,
+)
+from napari_harmony.transforms import Pose2D, built_in, choose, pose_of
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that the training loop asks while it runs.
+
+    Attributes
+    ----------
+    objective : what is minimised
+    sample_copy : (n, generator) -> poses (n,) that make the transformed copies
+    epochs : of a whole training
+    learning_rate : peak
+    rate_factor : progress in [0, 1] -> factor of the learning rate
+    temperature : progress -> temperature of the competition between pose hypotheses
+    kept : progress -> hypotheses per image that are drawn with gradients
+    """
+
+    objective: Objective
+    sample_copy: Callable[[int, torch.Generator], Pose2D]
+    epochs: int
+    learning_rate: float
+    rate_factor: Callable[[float], float]
+    temperature: Callable[[float], float]
+    kept: Callable[[float], int]
+
+
+def recipe_for(card: ModelCard, seeded: bool, particles: int, batch: int) -> Recipe:
+    """The recipe of the card's objective."""
+    if card.objective == "harmony-2022":
+        return published_recipe(card, particles, batch)
+    return harmony_recipe(card, seeded)
+
+
+def harmony_recipe(card: ModelCard, seeded: bool) -> Recipe:
+    """Forward-model reconstruction with swapped contents, equal content posteriors, equivariant poses.
+
+    Without seeds the hypotheses compete: softly at first, and as the temperature falls only the best are drawn.
+    """
+    terms: list[Term] = [
+        Reconstruction(),
+        ContentAgreement(),
+        ContentPrior(),
+        PoseTarget(Weight(1.0 if seeded else 0.1)),
+    ]
+    if "contrast" in card.transforms:
+        terms.append(ContrastTarget())
+    limit = card.shape.max_shift
+    copies = choose(card.transforms, built_in(limit, shift_spread=0.25 * limit))
+
+    def sample_copy(n: int, generator: torch.Generator) -> Pose2D:
+        values = {t.name: t.sample(n, generator) for t in copies}
+        return pose_of(values) if values else Pose2D.identity(n, device=generator.device)
+
+    def kept(progress: float) -> int:
+        return max(3, round(card.hypotheses * (1 - progress / 0.4)))
+
+    return Recipe(
+        objective=Objective(tuple(terms)),
+        sample_copy=sample_copy,
+        epochs=25 if seeded else 100,
+        learning_rate=2e-3,
+        rate_factor=_cosine,
+        temperature=lambda progress: 25.0 ** (1 - min(progress / 0.6, 1.0)),
+        kept=kept,
+    )
+
+
+def published_recipe(card: ModelCard, particles: int, batch: int) -> Recipe:
+    """The published objective with its own copies and its constant learning rate."""
+    return Recipe(
+        objective=Objective((Harmony2022(published_gamma(particles, batch)),)),
+        sample_copy=lambda n, generator: published_copy(n, "scale" in card.transforms, generator),
+        epochs=100,
+        learning_rate=1e-4,
+        rate_factor=lambda progress: 1.0,
+        temperature=lambda progress: 1.0,
+        kept=lambda progress: 1,
+    )
+
+
+def _cosine(progress: float) -> float:
+    """A short rise, then half a cosine down to nearly nothing."""
+    return min(1.0, 0.1 + 20 * progress) * 0.5 * (1 + math.cos(math.pi * progress)) + 1e-3

@@ -1,0 +1,200 @@
+"""Training of a Harmony network on prepared images: a generator with one step per batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from napari_harmony.engine.recipes import Recipe, recipe_for
+from napari_harmony.engine.train_state import TrainState, restore, snapshot
+from napari_harmony.errors import InferenceError, InputError
+from napari_harmony.models import ModelCard, PoseNetwork, build_network
+from napari_harmony.objectives import Batch, Context, SeedPoses, make_branches
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How long and in what portions to train.
+
+    Attributes
+    ----------
+    epochs : passes over the particles; None for the recipe's own number (fewer with seeds)
+    batch : pairs of image and copy per step
+    learning_rate : peak; None for the recipe's own
+    """
+
+    epochs: int | None = None
+    batch: int = 128
+    learning_rate: float | None = None
+
+
+@dataclass(frozen=True)
+class TrainStep:
+    """One batch was learned.
+
+    Attributes
+    ----------
+    done, total : steps
+    epoch, epochs : the epoch that this step belongs to, from 0, and how many there are
+    loss : the objective
+    parts : its terms, and what they log
+    network : as it stands; the same object in every step
+    """
+
+    done: int
+    total: int
+    epoch: int
+    epochs: int
+    loss: float
+    parts: dict[str, float] = field(repr=False)
+    network: PoseNetwork = field(repr=False)
+
+
+def train(
+    images: Tensor,
+    ctf_magnitude: Tensor | None,
+    *,
+    card: ModelCard,
+    settings: TrainSettings | None = None,
+    seeds: SeedPoses | None = None,
+    device: torch.device | str = "cpu",
+    resume: TrainState | None = None,
+    on_epoch: Callable[[TrainState], None] | None = None,
+) -> Generator[TrainStep, None, PoseNetwork]:
+    """Train the network that ``card`` describes.
+
+    Parameters
+    ----------
+    images : (n, b, b) float32 on the card's grid: phases flipped, noise of unit variance, background 0
+    ctf_magnitude : (n, b, b // 2 + 1), >= 0, on the rfft2 grid (rows in fftfreq order), or None
+    card : sizes, transformations, objective and seed of the random numbers
+    settings : epochs and batches
+    seeds : poses found by a search; reconstruction then uses them, and the pose heads learn them
+    device : where to compute; the images stay where they are, batches travel
+    resume : a state that ``on_epoch`` was given by a training with the same arguments
+    on_epoch : called at the end of every epoch with a state that can be resumed from
+
+    Yields
+    ------
+    TrainStep after every batch. Closing the generator ends the training.
+
+    Returns
+    -------
+    The trained network, in eval mode, on ``device``.
+
+    Raises
+    ------
+    InputError where shapes do not match the card, values are not finite, or there are fewer than two images;
+    InferenceError where the loss stops being finite.
+
+    Notes
+    -----
+    The same seed on the same CPU gives the same network, whatever the order of the particles: they are put into an
+    order of their own first. On CUDA the sums of some gradients have no fixed order; results agree to rounding.
+    """
+    settings = settings or TrainSettings()
+    _check(images, ctf_magnitude, card, seeds)
+    device = torch.device(device)
+    recipe = recipe_for(card, seeds is not None, len(images), settings.batch)
+    epochs = settings.epochs or recipe.epochs
+    network = _fresh_network(card).to(device)
+    optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate or recipe.learning_rate)
+    first = 0
+    if resume is not None:
+        first = restore(resume, network, optimiser, recipe.objective)
+    own_order = _own_order(images)
+    portions = max(1, round(len(images) / settings.batch))
+    run = _Run(network, optimiser, recipe, total=epochs * portions)
+    for epoch in range(first, epochs):
+        network.train()
+        generator = torch.Generator(device).manual_seed(1_000_003 * card.seed + epoch)
+        shuffle = torch.randperm(len(images), generator=torch.Generator().manual_seed(1_000_003 * card.seed + epoch))
+        for portion, rows in enumerate(own_order[shuffle].tensor_split(portions)):
+            done = epoch * portions + portion
+            loss, parts = run.step(_take(images, ctf_magnitude, seeds, rows, device), done, generator)
+            yield TrainStep(done + 1, run.total, epoch, epochs, loss, parts, network)
+        if on_epoch is not None:
+            on_epoch(snapshot(epoch + 1, network, optimiser, recipe.objective))
+    network.eval()
+    return network
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What stays the same from step to step."""
+
+    network: PoseNetwork
+    optimiser: torch.optim.Optimizer
+    recipe: Recipe
+    total: int
+
+    def step(self, batch: Batch, done: int, generator: torch.Generator) -> tuple[float, dict[str, float]]:
+        """Learn from one batch; ``done`` steps came before."""
+        progress = done / self.total
+        rate = self.optimiser.defaults["lr"] * self.recipe.rate_factor(progress)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        applied = self.recipe.sample_copy(len(batch), generator)
+        original, copy = make_branches(self.network, batch.images, applied, generator)
+        context = Context(
+            network=self.network,
+            batch=batch,
+            original=original,
+            copy=copy,
+            progress=progress,
+            temperature=self.recipe.temperature(progress),
+            kept=self.recipe.kept(progress),
+            generator=generator,
+        )
+        loss, parts = self.recipe.objective(context)
+        if not math.isfinite(value := float(loss.detach())):
+            raise InferenceError(f"Training diverged: the loss is {value} after {done} steps; train with another seed.")
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimiser.step()
+        return value, {name: float(part) for name, part in parts.items()}
+
+
+def _fresh_network(card: ModelCard) -> PoseNetwork:
+    """A network whose random weights depend on the card's seed only."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(card.seed)
+        return build_network(card)
+
+
+def _own_order(images: Tensor) -> Tensor:
+    """An order (n,) of the images that depends on what they show, not on where they stand in the stack."""
+    box = images.shape[-1]
+    weights = torch.linspace(0.5, 1.5, box * box, dtype=torch.float64, device=images.device).reshape(box, box)
+    keys = torch.cat([(part.double() * weights).sum((1, 2)) for part in images.split(4096)])
+    return keys.argsort(stable=True).cpu()
+
+
+def _take(images: Tensor, ctf: Tensor | None, seeds: SeedPoses | None, rows: Tensor, device: torch.device) -> Batch:
+    """Some particles, on the device."""
+    at = rows.to(images.device)
+    return Batch(
+        images[at].to(device, non_blocking=True),
+        None if ctf is None else ctf[at].to(device, non_blocking=True),
+        None if seeds is None else seeds.take(rows.to(seeds.angle.device)).to(device),
+    )
+
+
+def _check(images: Tensor, ctf: Tensor | None, card: ModelCard, seeds: SeedPoses | None) -> None:
+    """Refuse what cannot be trained on."""
+    n, box = len(images), card.box
+    if n < 2:
+        raise InputError(f"images: there are {n} to train on; give at least 2.")
+    if images.shape != (n, box, box):
+        raise InputError(f"images: their shape is {tuple(images.shape)}, the model card wants {(n, box, box)}.")
+    if ctf is not None and ctf.shape != (n, box, box // 2 + 1):
+        raise InputError(f"ctf_magnitude: its shape is {tuple(ctf.shape)}, it must be {(n, box, box // 2 + 1)}.")
+    if seeds is not None and len(seeds) != n:
+        raise InputError(f"seeds: there are {len(seeds)} for {n} images; give one per image.")
+    for name, values in (("images", images), ("ctf_magnitude", ctf)):
+        if values is not None and not torch.isfinite(values).all():
+            raise InputError(f"{name}: some values are not finite; leave those particles out.")
