@@ -14,7 +14,9 @@ from napari.layers import Image
 from scipy.ndimage import gaussian_filter
 
 from napari_harmony import _layers
-from napari_harmony._layers import KEY, Montage, ParticleStack, align_image, averages_of, class_at, particles_of
+from napari_harmony._averages import Montage, averages_of, caption, class_at
+from napari_harmony._layers import KEY, ParticleStack, align_image, particles_of
+from napari_harmony.errors import InputError
 
 
 def blob(box: int, y: float, x: float) -> np.ndarray:
@@ -85,6 +87,19 @@ def test_an_aligned_stack_reads_only_what_is_looked_at() -> None:
     row = result.table.iloc[result.members(2)[3]]
     expected = align_image(source.read([read[0]])[0], row.psi, row.origin_x, row.origin_y, row.scale)
     np.testing.assert_array_equal(stack[3], expected)
+
+
+def test_the_3d_view_does_not_read_a_huge_stack() -> None:
+    class Endless:
+        shape = (10_000_000, 64, 64)
+
+        def read(self, indices: np.ndarray) -> np.ndarray:
+            return np.zeros((len(indices), 64, 64), np.float32)
+
+    stack = ParticleStack(replace(make_particles(), images=Endless()))
+    with pytest.raises(InputError, match="2D view"):
+        stack[:, :, :]
+    assert stack[9_999_999].shape == (64, 64) and stack[5:9, 3].shape == (4, 64)
 
 
 def test_duplicating_a_layer_copies_no_images() -> None:
@@ -168,4 +183,4 @@ def test_limits_survive_everything() -> None:
 
 
 def test_captions_speak_of_resolution_only_where_there_is_one() -> None:
-    assert _layers.caption(np.array([1200, 3]), np.array([8.26, np.nan])) == ["1: 1,200, 8.3 \N{ANGSTROM SIGN}", "2: 3"]
+    assert caption(np.array([1200, 3]), np.array([8.26, np.nan])) == ["1: 1,200, 8.3 \N{ANGSTROM SIGN}", "2: 3"]

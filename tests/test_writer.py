@@ -9,7 +9,8 @@ import pytest
 from gui_fakes import make_particles, make_result
 from napari.layers import Image, Layer
 
-from napari_harmony._layers import KEY, aligned_layer, average_layers, particles_layer, stack_space
+from napari_harmony._averages import average_layers
+from napari_harmony._layers import KEY, aligned_layer, particles_layer, stack_space
 from napari_harmony._writer import write_image_stack, write_particle_table
 from napari_harmony.errors import InputError
 

@@ -70,7 +70,8 @@ def _name(path: Path) -> str:
 
 def read_output(folder: Path) -> list[LayerTuple]:
     """The layers of a finished run: particles and aligned particles where the images are still there, averages."""
-    from napari_harmony._layers import KEY, aligned_layer, average_layers, particles_layer, stack_space
+    from napari_harmony._averages import average_layers
+    from napari_harmony._layers import KEY, aligned_layer, particles_layer, stack_space
     from napari_harmony.outputs import load_output
 
     result = load_output(folder)
@@ -145,7 +146,7 @@ def _open_mrc(path: Path) -> tuple[MrcHeader, Any] | None:
     check_file(path)
     unpacked = Decompressed(path) if compression(path) else None
     plain = unpacked.path if unpacked else path
-    header = read_header(plain, called=path)
+    header = read_header(plain)
     depth, height, width = header.shape
     square = height == width
     if square and (_kind(path) in _STACKS or not (header.is_volume or _kind(path) == ".rec")) and depth > 1:

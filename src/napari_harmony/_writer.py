@@ -22,7 +22,8 @@ def write_image_stack(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     InputError
         For images with other than two or three dimensions or in colour.
     """
-    from napari_harmony._layers import KEY, averages_of
+    from napari_harmony._averages import averages_of
+    from napari_harmony._layers import KEY
     from napari_harmony.errors import InputError
     from napari_harmony.particles.mrc import write_stack
 

@@ -62,7 +62,7 @@ def test_without_particles_the_buttons_say_what_to_do(qtbot: QtBot, engine: Fake
 
 def test_particles_are_found_and_described(dock: HarmonyWidget, viewer: ViewerModel) -> None:
     assert dock.session.layer is viewer.layers["particles"]
-    assert "60 particles, box 16 px, 2 \N{ANGSTROM SIGN}/pixel, no CTF" in dock.info_label.text()
+    assert "60 particles of 16 px, 2 \N{ANGSTROM SIGN}/px, no CTF" in dock.info_label.text()
     assert all(b.isEnabled() for b in dock.buttons.values())
     assert dock.reason_label.isHidden()
 

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_harmony._averages import average_layers, class_at
 from napari_harmony._layers import (
     KEY,
     LayerTuple,
     aligned_layer,
-    average_layers,
-    class_at,
     particles_of,
     role_of,
     space_of,

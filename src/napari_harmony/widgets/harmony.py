@@ -308,12 +308,10 @@ class HarmonyWidget(Dock):
             self.session.select(self.session.result.members(number))
 
     def open_table(self) -> None:
-        """Open the Transforms table below the canvas, where a wide table has room."""
+        """Open the Transforms table, or bring it to the front."""
         dock, _ = self._viewer.window.add_plugin_dock_widget("napari-harmony", "Transforms table")
-        main = dock.parentWidget()
-        if main is not None and hasattr(main, "addDockWidget"):
-            main.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, dock)
         dock.show()
+        dock.raise_()
 
     def save_result(self, folder: str | Path) -> Path:
         """Write the result to an OUT folder.
@@ -350,11 +348,9 @@ class HarmonyWidget(Dock):
 
 def about_particles(particles: Particles) -> str:
     """One sentence about a data set."""
-    pixel = (
-        f"{particles.pixel_size:.3g} \N{ANGSTROM SIGN}/pixel" if particles.pixel_size_known else "pixel size unknown"
-    )
-    ctf = "CTF known" if particles.ctf is not None else "no CTF"
-    return f"{len(particles):,} particles, box {particles.box} px, {pixel}, {ctf}"
+    pixel = f"{particles.pixel_size:.3g} \N{ANGSTROM SIGN}/px" if particles.pixel_size_known else "pixel size unknown"
+    ctf = "with CTF" if particles.ctf is not None else "no CTF"
+    return f"{len(particles):,} particles of {particles.box} px, {pixel}, {ctf}"
 
 
 def _find_devices() -> tuple[list[Device], str]:

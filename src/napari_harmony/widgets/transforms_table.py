@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.utils.notifications import show_info
 from qtpy.QtCore import QEvent, QItemSelectionModel, QPoint, Qt, QTimer, Signal
-from qtpy.QtGui import QGuiApplication, QKeyEvent, QKeySequence
+from qtpy.QtGui import QGuiApplication, QKeyEvent, QKeySequence, QShowEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
+    QDockWidget,
     QDoubleSpinBox,
     QFileDialog,
     QHBoxLayout,
     QHeaderView,
     QLabel,
+    QMainWindow,
     QMenu,
     QPushButton,
     QTableView,
@@ -77,6 +79,7 @@ class TransformsTable(Dock):
         self.session = session_of(napari_viewer)
         self._viewer = napari_viewer
         self._listening = True
+        self._placed = False
         self.model = TransformsModel(self)
         self._make_view()
         self._make_filters()
@@ -171,6 +174,28 @@ class TransformsTable(Dock):
 
     def _disconnect(self) -> None:
         self._filter_timer.stop()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Move below the canvas when first seen: a wide table has room there, and none at the side."""
+        super().showEvent(event)
+        if not self._placed:
+            self._placed = True
+            QTimer.singleShot(0, self._move_below)
+
+    def _move_below(self) -> None:
+        dock = self.parentWidget()
+        while dock is not None and not isinstance(dock, QDockWidget):
+            dock = dock.parentWidget()
+        window = dock.parentWidget() if dock is not None else None
+        if not isinstance(window, QMainWindow) or dock.isFloating():
+            return
+        side = Qt.DockWidgetArea.RightDockWidgetArea
+        if window.dockWidgetArea(dock) != side:
+            return  # napari remembers where the user had it
+        window.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, dock)
+        others = [d for d in window.findChildren(QDockWidget) if window.dockWidgetArea(d) == side and d.isVisible()]
+        # the table had widened the side
+        window.resizeDocks(others, [d.widget().sizeHint().width() for d in others], Qt.Orientation.Horizontal)
 
     def _on_layer_added(self, _event: Any) -> None:
         adopt_result(self._viewer, self.session)

@@ -1,0 +1,106 @@
+"""Draws the pictures of the documentation: clicks through the real GUI and photographs it.
+
+Run it with a display or under xvfb (``make docs-images``). The screen is that of a small laptop, 1366 x 768.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import napari
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication
+
+from napari_harmony.engine.events import Event, Preview
+from napari_harmony.engine.settings import Settings
+from napari_harmony.widgets._columns import COLUMNS
+from napari_harmony.widgets._work import Action
+
+FOLDER = Path(__file__).parent / "images"
+SIZE = (1366, 768)
+LONGEST_RUN = 900.0
+
+
+class Photographer:
+    """Walks through the story of a user and takes a picture at every step."""
+
+    def __init__(self, folder: Path, theme: str) -> None:
+        self.folder = folder
+        self.suffix = "" if theme == "dark" else f"-{theme}"
+        self.viewer = napari.Viewer(show=True)
+        self.viewer.theme = theme
+        self.viewer.window.resize(*SIZE)
+        self._previews = 0
+
+    def take(self, name: str, delay: float = 0.8) -> None:
+        """Photograph the window once it has settled."""
+        wait(lambda: False, delay)
+        path = self.folder / f"{name}{self.suffix}.png"
+        self.viewer.window.screenshot(str(path), canvas_only=False, flash=False)
+        print(path)
+
+    def story(self, settings: Settings) -> None:
+        """Open the sample, run, look at a class, sort the table."""
+        self.viewer.open_sample("napari-harmony", "simulated")
+        _, harmony = self.viewer.window.add_plugin_dock_widget("napari-harmony", "Harmony")
+        harmony.form.set_settings(settings)
+        wait(lambda: harmony.form.device_box.count() > 1, 60)
+        self.take("open")
+        self.run(harmony)
+        self.take("result")
+        harmony.open_table()
+        table = next(d for n, d in self.viewer.window.dock_widgets.items() if "Transforms table" in n)
+        score = next(i for i, c in enumerate(COLUMNS) if c.key == "score")
+        table.view.sortByColumn(score, Qt.SortOrder.DescendingOrder)
+        table.view.selectRow(2)
+        self.take("table")
+        harmony.result_box.class_button.click()
+        self.take("class")
+
+    def run(self, harmony: Any) -> None:
+        """Run everything; one picture when the averages have begun to sharpen."""
+
+        def on_event(event: Event) -> None:
+            self._previews += isinstance(event, Preview)
+
+        harmony.runner.event.connect(on_event)
+        harmony.buttons[Action.ALIGN_AND_CLUSTER].click()
+        wait(lambda: self._previews >= 4 or not harmony.session.state.busy, LONGEST_RUN)
+        self.take("running", delay=0.2)
+        if not wait(lambda: not harmony.session.state.busy, LONGEST_RUN):
+            raise SystemExit("the run did not end in time")
+        if harmony.session.result is None:
+            raise SystemExit(f"the run failed: {harmony.message_label.text()}")
+
+
+def wait(condition: Callable[[], bool], seconds: float) -> bool:
+    """Let the GUI live until the condition holds; False where it does not in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        QApplication.processEvents()
+        if condition():
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def main() -> None:
+    """Draw every picture, in the dark theme and in the light one."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, default=FOLDER)
+    parser.add_argument("--theme", nargs="*", default=["dark", "light"])
+    parser.add_argument("--preset", default="balanced")
+    chosen = parser.parse_args()
+    chosen.folder.mkdir(parents=True, exist_ok=True)
+    for theme in chosen.theme:
+        photographer = Photographer(chosen.folder, theme)
+        photographer.story(Settings(classes=5, preset=chosen.preset))
+        photographer.viewer.close()
+
+
+if __name__ == "__main__":
+    main()
