@@ -1,1 +1,22 @@
-"""."""
+"""Encoder, decoder and pose heads, and the files of a trained model. Loads torch."""
+
+from napari_harmony.models.card import FORMAT_VERSION, ModelCard
+from napari_harmony.models.encoding import Encoding, Proposals
+from napari_harmony.models.model import ContentMixture, HarmonyModel, build_network, model_files
+from napari_harmony.models.network import HarmonyNetwork, NetworkShape, PoseNetwork
+from napari_harmony.models.network_2022 import Harmony2022Network
+
+__all__ = [
+    "FORMAT_VERSION",
+    "ContentMixture",
+    "Encoding",
+    "Harmony2022Network",
+    "HarmonyModel",
+    "HarmonyNetwork",
+    "ModelCard",
+    "NetworkShape",
+    "PoseNetwork",
+    "Proposals",
+    "build_network",
+    "model_files",
+]

@@ -1,1 +1,31 @@
-"""."""
+"""What a network is trained for: terms behind one protocol, summed to an objective. Loads torch."""
+
+from napari_harmony.objectives.context import Context, make_branches, mixed_precision
+from napari_harmony.objectives.cross_contrastive import ContentAgreement, ContentPrior, ContrastTarget, PoseTarget
+from napari_harmony.objectives.data import Batch, Branch
+from napari_harmony.objectives.forward import Fit
+from napari_harmony.objectives.harmony_2022 import Harmony2022, published_copy, published_gamma
+from napari_harmony.objectives.reconstruction import Reconstruction
+from napari_harmony.objectives.seeds import SeedPoses
+from napari_harmony.objectives.term import Objective, Term, Weight
+
+__all__ = [
+    "Batch",
+    "Branch",
+    "ContentAgreement",
+    "ContentPrior",
+    "Context",
+    "ContrastTarget",
+    "Fit",
+    "Harmony2022",
+    "Objective",
+    "PoseTarget",
+    "Reconstruction",
+    "SeedPoses",
+    "Term",
+    "Weight",
+    "make_branches",
+    "mixed_precision",
+    "published_copy",
+    "published_gamma",
+]

@@ -1,0 +1,48 @@
+"""What goes into a training step: a batch of particles, and each of its two views."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from napari_harmony.models.encoding import Encoding
+from napari_harmony.objectives.seeds import SeedPoses
+from napari_harmony.transforms import Pose2D
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some particles of the training set.
+
+    Attributes
+    ----------
+    images : (n, b, b), phases flipped, noise of unit variance, background 0
+    ctf : (n, b, b // 2 + 1), >= 0, on the rfft2 grid, or None
+    seeds : poses found by a search, or None
+    """
+
+    images: Tensor
+    ctf: Tensor | None = None
+    seeds: SeedPoses | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True)
+class Branch:
+    """The particles as the encoder saw them in one of the two branches.
+
+    Attributes
+    ----------
+    images : (n, b, b)
+    applied : (n,) the known transformation that made ``images`` from the batch's images
+    encoding : of ``images``
+    content : (n, d) drawn from the content posterior
+    """
+
+    images: Tensor
+    applied: Pose2D
+    encoding: Encoding
+    content: Tensor

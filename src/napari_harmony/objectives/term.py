@@ -1,0 +1,86 @@
+"""The protocol of an objective: a sum of terms, each in its own file.
+
+A further objective is a subclass of ``Term`` put into the tuple of an ``Objective``. It may use everything of the
+``Context``: the network (to decode, re-render and re-encode), both branches with their contents, pose hypotheses and
+the *known* transformation of the copy, the canonical pictures, and the fits. A term that has parameters of its own
+(a critic, a controller) trains them within its call on detached codes, and hands them out in ``state_dict`` so that
+a resumed training goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from napari_harmony.objectives.context import Context
+
+
+@dataclass(frozen=True)
+class Weight:
+    """Weight of a term: ``value``, reached in a straight line from 0 over the training's ``start`` to ``full``."""
+
+    value: float
+    start: float = 0.0
+    full: float = 0.0
+
+    def __call__(self, progress: float) -> float:
+        """The weight at ``progress`` in [0, 1]."""
+        if progress < self.start:
+            return 0.0
+        if progress >= self.full:
+            return self.value
+        return self.value * (progress - self.start) / (self.full - self.start)
+
+
+class Term(ABC):
+    """One summand of an objective."""
+
+    name: str
+    weight: Weight
+
+    @abstractmethod
+    def __call__(self, context: Context) -> tuple[Tensor, dict[str, Tensor]]:
+        """The unweighted value, a scalar (mean over particles), and detached numbers worth logging, by short name."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Tensors that a resumed training needs; none by default."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take back what ``state_dict`` gave."""
+        if state:
+            raise ValueError(f"the term '{self.name}' keeps no state, but was given {sorted(state)}")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A weighted sum of terms."""
+
+    terms: tuple[Term, ...]
+
+    def __call__(self, context: Context) -> tuple[Tensor, dict[str, Tensor]]:
+        """The scalar to minimise, and the parts by name: each term, and what it logs as ``term.part``."""
+        total = context.batch.images.new_zeros(())
+        parts: dict[str, Tensor] = {}
+        for term in self.terms:
+            weight = term.weight(context.progress)
+            if weight == 0.0:
+                continue
+            value, logged = term(context)
+            total = total + weight * value
+            parts[term.name] = value.detach()
+            parts |= {f"{term.name}.{name}": part for name, part in logged.items()}
+        return total, parts
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The state of all terms, as ``term.tensor``."""
+        return {f"{term.name}.{name}": value for term in self.terms for name, value in term.state_dict().items()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take back what ``state_dict`` gave."""
+        for term in self.terms:
+            prefix = f"{term.name}."
+            own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+            term.load_state_dict(own)
