@@ -153,6 +153,19 @@ def test_without_a_length_unit_the_pixel_size_is_unknown() -> None:
     assert particles is not None and not particles.pixel_size_known and particles.pixel_size == 1.0
 
 
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_layer_can_be_told_its_pixel_size(ours: bool) -> None:
+    unknown = replace(make_particles(), pixel_size=1.0, pixel_size_known=False)
+    layer = Image(np.zeros((5, 8, 8), np.float32))
+    if ours:
+        data, options, _ = _layers.particles_layer(unknown, "p")
+        layer = Image(data, **options)
+    particles = _layers.set_pixel_size(layer, 1.31)
+    assert particles is not None and particles.pixel_size_known and particles.pixel_size == pytest.approx(1.31)
+    assert particles_of(layer) is particles
+    assert tuple(layer.scale) == (1, 1.31, 1.31) and [str(u) for u in layer.units] == ["pixel", "angstrom", "angstrom"]
+
+
 def test_the_picture_of_averages_gives_the_averages_back() -> None:
     averages = np.random.default_rng(0).normal(5, 3, size=(7, 12, 12)).astype(np.float32)
     averages[3] = 1.0  # a class without contrast

@@ -147,4 +147,6 @@ def test_unknown_pixel_sizes_are_not_made_up() -> None:
     from napari_harmony._layers import particles_layer
 
     particles = replace(make_particles(), pixel_size=1.0, pixel_size_known=False)
-    assert particles_layer(particles, "p")[1]["metadata"][KEY]["pixel_size_known"] is False
+    layer = Layer.create(*particles_layer(particles, "p"))
+    assert layer.metadata[KEY]["pixel_size_known"] is False
+    assert {str(u) for u in layer.units} == {"pixel"}

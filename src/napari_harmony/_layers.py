@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -177,6 +178,18 @@ def _plain_particles(layer: Any) -> Particles:
     return particles
 
 
+def set_pixel_size(layer: Any, pixel_size: float) -> Particles | None:
+    """Tell a layer the pixel size (angstrom) its file does not; returns its particles, which now know it."""
+    if isinstance(layer.data, ParticleStack):
+        particles = replace(layer.data.particles, pixel_size=pixel_size, pixel_size_known=True)
+        layer.data = ParticleStack(particles)
+        about = {**layer.metadata.get(KEY, {}), "pixel_size": pixel_size, "pixel_size_known": True}
+        layer.metadata = {**layer.metadata, KEY: about}
+    for key, value in stack_space(pixel_size).items():
+        setattr(layer, key, value)
+    return particles_of(layer)
+
+
 def result_of(layer: Any) -> Result | None:
     """The result a layer was drawn from, or None."""
     return layer.data.result if isinstance(layer.data, ParticleStack) else None
@@ -200,19 +213,20 @@ def contrast_limits(images: NDArray[Any]) -> tuple[float, float]:
     return (float(low), float(high)) if high > low else (float(low), float(low) + 1.0)
 
 
-def stack_space(pixel_size: float) -> dict[str, Any]:
-    """Scale, units and axis labels of a particle stack."""
+def stack_space(pixel_size: float, known: bool = True) -> dict[str, Any]:
+    """Scale, units and axis labels of a particle stack; in pixels where the pixel size is not known."""
+    length = ANGSTROM if known else "pixel"
     return {
         "scale": (1.0, pixel_size, pixel_size),
-        "units": ("pixel", ANGSTROM, ANGSTROM),
+        "units": ("pixel", length, length),
         "axis_labels": ("particle", "y", "x"),
     }
 
 
 def space_of(layer: Any) -> dict[str, Any]:
     """Scale, units, axis labels and translation of a layer, to be given to those drawn from it."""
-    keys = ("scale", "units", "axis_labels", "translate")
-    return {key: tuple(getattr(layer, key)) for key in keys}
+    space: dict[str, Any] = {key: tuple(getattr(layer, key)) for key in ("units", "axis_labels")}
+    return {**space, **{key: tuple(map(float, getattr(layer, key))) for key in ("scale", "translate")}}
 
 
 def flat_space(space: Mapping[str, Any], right: float = 0.0) -> dict[str, Any]:
@@ -236,7 +250,7 @@ def particles_layer(particles: Particles, name: str, result: Result | None = Non
     }
     limits = contrast_limits(particles.read(chosen))
     options = {"name": name, "contrast_limits": limits, "colormap": "gray", "metadata": {KEY: about}}
-    return stack, {**options, **stack_space(particles.pixel_size)}, "image"
+    return stack, {**options, **stack_space(particles.pixel_size, particles.pixel_size_known)}, "image"
 
 
 def aligned_layer(

@@ -77,7 +77,8 @@ def read_output(folder: Path) -> list[LayerTuple]:
     result = load_output(folder)
     particles, trouble = _particles_of_run(folder, result.summary)
     layers = []
-    space, box = stack_space(result.pixel_size), result.averages.shape[-1]
+    known = particles is None or particles.pixel_size_known
+    space, box = stack_space(result.pixel_size, known), result.averages.shape[-1]
     if particles is not None and len(particles) == len(result):
         stack = particles_layer(particles, _name(particles.path or folder), result)
         layers = [stack, aligned_layer(particles, result, space, stack[1]["contrast_limits"])]

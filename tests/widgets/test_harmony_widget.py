@@ -80,6 +80,17 @@ def test_layers_come_go_and_are_renamed(dock: HarmonyWidget, viewer: ViewerModel
     assert dock.session.data is not None and not dock.session.data.pixel_size_known
 
 
+def test_an_unknown_pixel_size_can_be_given(dock: HarmonyWidget, viewer: ViewerModel) -> None:
+    assert not dock.pixel_spin.isVisibleTo(dock)
+    layer = viewer.add_image(np.zeros((4, 8, 8), np.float32), name="other stack")
+    dock.layer_combo.set_layer(layer)
+    assert dock.pixel_spin.isVisibleTo(dock) and "pixel size unknown" in dock.info_label.text()
+    dock.pixel_spin.setValue(1.5)
+    assert dock.session.data is not None and dock.session.data.pixel_size == 1.5
+    assert "1.5 \N{ANGSTROM SIGN}/px" in dock.info_label.text() and not dock.pixel_spin.isVisibleTo(dock)
+    assert dock.session.layer is layer and tuple(layer.scale) == (1, 1.5, 1.5)
+
+
 def test_align_and_cluster_makes_layers_and_a_result(
     qtbot: QtBot, dock: HarmonyWidget, viewer: ViewerModel, engine: FakeEngine
 ) -> None:

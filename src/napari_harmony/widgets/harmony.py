@@ -12,6 +12,7 @@ from napari.utils.notifications import show_info
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
+    QDoubleSpinBox,
     QFileDialog,
     QFormLayout,
     QFrame,
@@ -23,7 +24,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_harmony._layers import particles_of
+from napari_harmony._layers import particles_of, set_pixel_size
 from napari_harmony.engine.events import Done, Event, Preview
 from napari_harmony.errors import HarmonyError
 from napari_harmony.session import State, session_of
@@ -82,6 +83,14 @@ class HarmonyWidget(Dock):
         self.layer_combo.layer_changed.connect(self._on_layer)
         self.info_label = QLabel()
         self.info_label.setWordWrap(True)
+        self.pixel_spin = QDoubleSpinBox()
+        self.pixel_spin.setRange(0.0, 1000.0)
+        self.pixel_spin.setDecimals(4)
+        self.pixel_spin.setSuffix(" \N{ANGSTROM SIGN}")
+        self.pixel_spin.setSpecialValueText("unknown")
+        self.pixel_spin.setToolTip("The file does not say how large a pixel is; without it, lengths are in pixels.")
+        self.pixel_spin.setKeyboardTracking(False)
+        self.pixel_spin.valueChanged.connect(self._on_pixel_size)
         self.form = SettingsForm()
         self.form.changed.connect(self.update_buttons)
         self.buttons = {action: QPushButton(action.value) for action in Action}
@@ -105,6 +114,9 @@ class HarmonyWidget(Dock):
         top.setContentsMargins(0, 0, 0, 0)
         top.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         top.addRow("Particles", self.layer_combo)
+        top.addRow(self.info_label)
+        top.addRow("Pixel size", self.pixel_spin)
+        self._top = top
         steps = QHBoxLayout()
         steps.setSpacing(4)
         for action in (Action.TRAIN, Action.ALIGN, Action.CLUSTER):
@@ -113,7 +125,6 @@ class HarmonyWidget(Dock):
         layout = QVBoxLayout(body)
         layout.setSpacing(6)
         layout.addLayout(top)
-        layout.addWidget(self.info_label)
         layout.addWidget(self.form)
         layout.addLayout(steps)
         layout.addWidget(self.buttons[Action.ALIGN_AND_CLUSTER])
@@ -186,10 +197,17 @@ class HarmonyWidget(Dock):
     def _on_data(self, particles: Particles | None) -> None:
         self.info_label.setText(about_particles(particles) if particles is not None else "")
         self.info_label.setVisible(particles is not None)
+        self._top.setRowVisible(self.pixel_spin, particles is not None and not particles.pixel_size_known)
         if self.session.layer is not None:
             self.layer_combo.set_layer(self.session.layer)
         self.message_label.hide()
         self.form.set_particles(particles)
+
+    def _on_pixel_size(self, pixel_size: float) -> None:
+        layer = self.session.layer
+        if pixel_size > 0 and layer is not None and not self.session.state.busy:
+            self.session.set_data(set_pixel_size(layer, pixel_size), layer)
+            self.pixel_spin.setValue(0)
 
     def _on_result(self, _changed: Any) -> None:
         self.result_box.show_result(self.session.result, self.session.model)
@@ -200,6 +218,7 @@ class HarmonyWidget(Dock):
         self.run_row.on_state(state)
         self.form.setEnabled(not state.busy)
         self.layer_combo.setEnabled(not state.busy)
+        self.pixel_spin.setEnabled(not state.busy)
         self.update_buttons()
 
     def update_buttons(self) -> None:

@@ -186,9 +186,9 @@ class TransformsTable(Dock):
         dock = self.parentWidget()
         while dock is not None and not isinstance(dock, QDockWidget):
             dock = dock.parentWidget()
-        window = dock.parentWidget() if dock is not None else None
-        if not isinstance(window, QMainWindow) or dock.isFloating():
+        if dock is None or dock.isFloating() or not isinstance(dock.parentWidget(), QMainWindow):
             return
+        window = dock.parentWidget()
         side = Qt.DockWidgetArea.RightDockWidgetArea
         if window.dockWidgetArea(dock) != side:
             return  # napari remembers where the user had it
