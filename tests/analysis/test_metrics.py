@@ -90,7 +90,24 @@ def test_random_poses_are_ninety_degrees_off() -> None:
     known = truth(2)
     table = in_gauge(known, ALPHA, TAU, known["content"].to_numpy() + 1)
     table["psi"] = GENERATOR.uniform(0, 360, COUNT)
-    assert errors(table, known).scores()["rotation_mean"] == pytest.approx(90, abs=10)
+    scores = errors(table, known).scores()
+    assert scores["rotation_mean"] == pytest.approx(90, abs=8)
+    assert scores["rotation_under_10"] == pytest.approx(20 / 360, abs=0.04)
+
+
+def test_random_poses_in_small_classes_are_not_flattered_by_the_gauge() -> None:
+    known = truth(1)
+    table = pd.DataFrame({"class_number": np.arange(COUNT) // 6 + 1, "psi": GENERATOR.uniform(0, 360, COUNT)})
+    table[["origin_x", "origin_y"]] = 0.0
+    assert errors(table, known).scores()["rotation_under_10"] == pytest.approx(20 / 360, abs=0.04)
+
+
+def test_a_particle_alone_in_its_class_has_no_pose_error() -> None:
+    known = truth(1)
+    table = in_gauge(known, ALPHA, TAU, np.r_[2, np.ones(COUNT - 1, dtype=int)])
+    found = errors(table, known)
+    assert np.isnan(found.rotation[0])
+    assert np.isfinite(found.rotation[1:]).all()
 
 
 def test_merged_and_split_classes_are_scored_by_their_majority() -> None:

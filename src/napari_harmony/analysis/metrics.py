@@ -8,8 +8,8 @@ member turns and moves with it. With the true pose ``x_ref = R(psi) (x - c + t) 
 Which particles count is said by name. *Plain* scores are taken over the particles whose true content is the majority
 of their predicted class: merged and split classes are scored by the poses they do determine, while the clustering
 scores punish the merging. *Strict* scores are over all particles: one in the wrong class has the error that follows
-from that class's gauge, and one without class or pose counts as 180 degrees off. Gauges are fitted to the majority
-members of the class itself, so that errors in classes of a handful of particles are underestimated.
+from that class's gauge, and one without class or pose counts as 180 degrees off. The gauge that a majority member is
+measured by is fitted to the *other* half of the majority members, so that random poses are not flattered by the fit.
 """
 
 from __future__ import annotations
@@ -100,8 +100,9 @@ class Gauge:
 class PoseErrors:
     """Errors of n particles after the gauge of their class is removed.
 
-    ``rotation`` (n,) in degrees, 0..180, and ``shift`` (n,) in pixels, NaN without class or pose; ``majority`` (n,)
-    bool: the particle is of the majority content of its class; ``gauges`` by class number.
+    ``rotation`` (n,) in degrees, 0..180, and ``shift`` (n,) in pixels, NaN without class or pose and where the particle
+    is alone of its content in its class, so that no gauge can be known; ``majority`` (n,) bool: the particle is of the
+    majority content of its class; ``gauges`` by class number, fitted to all majority members.
     """
 
     rotation: NDArray[np.float64]
@@ -111,9 +112,11 @@ class PoseErrors:
 
     def scores(self) -> dict[str, float]:
         """Medians and shares; ``strict_...`` are over all particles, the others over ``majority``."""
-        plain = _pose_scores(self.rotation[self.majority], self.shift[self.majority])
+        plain = self.majority & np.isfinite(self.rotation)
         strict = _pose_scores(np.nan_to_num(self.rotation, nan=180.0), self.shift)
-        return plain | {f"strict_{name}": value for name, value in strict.items()}
+        return _pose_scores(self.rotation[plain], self.shift[plain]) | {
+            f"strict_{name}": value for name, value in strict.items()
+        }
 
 
 def _pose_scores(rotation: NDArray[np.float64], shift: NDArray[np.float64]) -> dict[str, float]:
@@ -164,6 +167,19 @@ def fit_gauge(
     return alpha, geometric_median(rotate_points(origin[good] - true_origin[good], psi[good]))
 
 
+def gauge_errors(
+    psi: NDArray[np.float64],
+    origin: NDArray[np.float64],
+    true_psi: NDArray[np.float64],
+    true_origin: NDArray[np.float64],
+    alpha: float,
+    tau: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Rotation errors (n,) in degrees and shift errors (n,) in pixels under a gauge."""
+    expected = true_origin + rotate_points(np.broadcast_to(tau, origin.shape), -psi)
+    return np.abs(wrap_degrees(psi - alpha - true_psi)), np.linalg.norm(origin - expected, axis=1)
+
+
 def pose_errors(
     psi: ArrayLike,
     origin: ArrayLike,
@@ -181,7 +197,8 @@ def pose_errors(
     classes : (n,) predicted; 0 is no class
     contents : (n,) true
 
-    The gauge of a class is fitted to its members of the majority content (the largest; the lower label of equals).
+    The gauge of a class is fitted to its members of the majority content (the largest; the lower label of equals): for
+    these themselves to the other half of them, taken alternately, for all others to all of them.
     """
     p, q = np.asarray(psi, dtype=np.float64), np.asarray(true_psi, dtype=np.float64)
     t, u = np.asarray(origin, dtype=np.float64), np.asarray(true_origin, dtype=np.float64)
@@ -195,12 +212,15 @@ def pose_errors(
         labels, counts = np.unique(content[members], return_counts=True)
         main = labels[counts.argmax()]
         core = members[content[members] == main]
+        others = members[content[members] != main]
         alpha, tau = fit_gauge(p[core], t[core], q[core], u[core])
-        rotation[members] = np.abs(wrap_degrees(p[members] - alpha - q[members]))
-        expected = u[members] + rotate_points(np.broadcast_to(tau, (len(members), 2)), -p[members])
-        shift[members] = np.linalg.norm(t[members] - expected, axis=1)
-        majority[core] = True
         gauges[int(number)] = Gauge(alpha, (float(tau[0]), float(tau[1])), int(main), len(core))
+        majority[core] = True
+        for fitted, measured in ((core[::2], core[1::2]), (core[1::2], core[::2]), (core, others)):
+            if len(fitted) and len(measured):
+                gauge = fit_gauge(p[fitted], t[fitted], q[fitted], u[fitted])
+                at = measured
+                rotation[at], shift[at] = gauge_errors(p[at], t[at], q[at], u[at], *gauge)
     return PoseErrors(rotation, shift, majority, gauges)
 
 
