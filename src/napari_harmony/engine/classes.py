@@ -10,7 +10,9 @@ from napari_harmony.engine.search import Observations, Posterior, Sums, Template
 from napari_harmony.engine.steerable import SteerableBasis
 
 #: A class is real, when their number is to be found, if without it its particles lose this much log likelihood each.
-WORTH = 4.0
+WORTH = 8.0
+#: Classes of fewer particles than this must be worth as much as if they had as many.
+FEW = 8.0
 #: Directions in which the particles of a class are looked at for two groups.
 DIRECTIONS = 3
 
@@ -56,19 +58,23 @@ def eliminate(scores: torch.Tensor, classes: int | None) -> list[int]:
     """Classes to keep when those that the particles miss least are dropped one by one.
 
     ``scores`` (n, m) are log likelihoods per particle and class, free of each particle's own share. With ``classes``
-    None, dropping stops when the particles of the next class would lose more than ``WORTH`` each.
+    None, as many are kept as are worth it: each, when it would go, costs its particles ``WORTH`` or more.
     """
-    kept = list(range(scores.shape[1]))
+    kept, dropped, price = list(range(scores.shape[1])), [], []
     while len(kept) > (classes or 1):
         top = scores[:, kept].topk(2, dim=1)
         loss = torch.zeros(len(kept), device=scores.device)
         loss.index_add_(0, top.indices[:, 0], top.values[:, 0] - top.values[:, 1])
         count = torch.bincount(top.indices[:, 0], minlength=len(kept))
         worst = int(loss.argmin())
-        if classes is None and float(loss[worst]) > WORTH * max(float(count[worst]), 8.0):
-            break
-        kept.pop(worst)
-    return kept
+        price.append(float(loss[worst]) / max(float(count[worst]), FEW))
+        dropped.append(kept.pop(worst))
+    if classes is None:
+        # Bottom up: a class that few particles shaped may look dear, but not once its like have gone.
+        while dropped and price[-1] > WORTH:
+            kept.append(dropped.pop())
+            price.pop()
+    return sorted(kept)
 
 
 def split(data: Observations, posterior: Posterior, templates: Templates) -> Posterior:

@@ -57,9 +57,13 @@ class Plan:
 
 PLANS = {
     "fast": Plan((Stage(7, 4), Stage(10, 2)), (11,), (Stage(11, 1), Stage(15, 1, True))),
-    "balanced": Plan((Stage(7, 5), Stage(9, 3), Stage(11, 2)), (11, 13), (Stage(11, 1), Stage(15, 1, True), Stage(19, 1, True))),
+    "balanced": Plan(
+        (Stage(7, 5), Stage(9, 3), Stage(11, 2)), (11, 13), (Stage(11, 1), Stage(15, 1, True), Stage(19, 1, True))
+    ),
     "thorough": Plan(
-        (Stage(6, 6), Stage(7, 5), Stage(9, 4), Stage(11, 3)), (11, 13, 15), (Stage(11, 2), Stage(17, 2, True), Stage(21, 3, True))
+        (Stage(6, 6), Stage(7, 5), Stage(9, 4), Stage(11, 3)),
+        (11, 13, 15),
+        (Stage(11, 2), Stage(17, 2, True), Stage(21, 3, True)),
     ),
 }
 

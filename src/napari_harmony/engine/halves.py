@@ -29,13 +29,15 @@ class Agreement:
     Attributes
     ----------
     frc : (k, shells), NaN for classes that lack a half; shell 0 is 0.5 to 1.5 cycles per box
-    floor : (k, shells) what decoys reach: mean plus three standard deviations
-    resolution : (k,) cycles per box where ``frc`` falls below 0.143 or the floor; NaN if it never rises above
+    floor : (k, shells) what decoys reach: mean plus four standard deviations, at most 1
+    resolution : (k,) cycles per box where ``frc`` falls below 0.143; NaN where the class is not significant
+    significant : (k,) bool, whether the halves agree, over all rings, more than decoys do
     """
 
     frc: NDArray[np.float32]
     floor: NDArray[np.float32]
     resolution: NDArray[np.float32]
+    significant: NDArray[np.bool_]
 
 
 def compare_halves(
@@ -47,16 +49,24 @@ def compare_halves(
     one = wiener(basis, first.total, first.power, variance)
     two = wiener(basis, second.total, second.power, variance)
     complete = ((first.share > 1) & (second.share > 1)).cpu().numpy()
-    frc = _aligned_correlation(basis, box, one, two, grid)
-    chance = torch.stack(
-        [_aligned_correlation(basis, box, one, random_phases(basis, two, generator), grid) for _ in range(DECOYS)]
-    ).reshape(-1, frc.shape[1])
-    chance = chance[torch.as_tensor(np.tile(complete, DECOYS), device=chance.device)] if complete.any() else chance
-    floor = (chance.mean(0) + 3 * chance.std(0)).clamp(0, 1).expand_as(frc)
-    values = frc.cpu().numpy().astype(np.float32)
+    values = _aligned_correlation(basis, box, one, two, grid).cpu().numpy().astype(np.float32)
+    decoys = [random_phases(basis, two, generator) for _ in range(DECOYS)]
+    chance = np.stack([_aligned_correlation(basis, box, one, d, grid).cpu().numpy() for d in decoys])
+    chance = chance[:, complete].reshape(-1, values.shape[1]) if complete.any() else np.ones((2, values.shape[1]))
+    level = _chance_level(chance)
+    # The lowest rings of a masked image are nearly one number: decoys agree there as well as anything.
+    telling = level < 0.95
+    overall = values[:, telling].mean(axis=1) if telling.any() else np.zeros(len(values))
+    significant = complete & (overall > _chance_level(chance[:, telling].mean(axis=1)) if telling.any() else False)
     values[~complete] = np.nan
-    level = floor.cpu().numpy().astype(np.float32)
-    return Agreement(values, level, np.array([_crossing(v, f) for v, f in zip(values, level, strict=True)], np.float32))
+    resolution = [_crossing(v) if s else np.nan for v, s in zip(values, significant, strict=True)]
+    floor = np.broadcast_to(level, values.shape).astype(np.float32)
+    return Agreement(values, floor, np.array(resolution, np.float32), significant)
+
+
+def _chance_level(samples: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean plus four standard deviations over the first axis, at most 1."""
+    return np.minimum(samples.mean(axis=0) + 4 * samples.std(axis=0), 1.0)
 
 
 def random_phases(basis: SteerableBasis, coefficients: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -113,15 +123,11 @@ def ring_correlation(one: torch.Tensor, two: torch.Tensor, ring: torch.Tensor, c
     return cross / power.sqrt().clamp_min(1e-12)
 
 
-def _crossing(frc: NDArray[np.float32], floor: NDArray[np.float32]) -> float:
-    """Frequency, in cycles per box, where a curve first falls below both threshold and floor; NaN if it starts so."""
-    level = np.maximum(THRESHOLD, floor)
-    below = ~(frc > level)
-    if below[0] and below[1:2].all():
-        return float("nan")
-    after = np.nonzero(below[1:])[0]
-    if not len(after):
+def _crossing(frc: NDArray[np.float32]) -> float:
+    """Frequency, in cycles per box, where a curve first falls below the threshold after its first ring."""
+    below = np.nonzero(frc[1:] < THRESHOLD)[0]
+    if not len(below):
         return float(len(frc))
-    i = int(after[0]) + 1
-    high, low = float(frc[i - 1] - level[i - 1]), float(frc[i] - level[i])
+    i = int(below[0]) + 1
+    high, low = float(frc[i - 1]) - THRESHOLD, float(frc[i]) - THRESHOLD
     return float(i + (high / (high - low) if high > low and high > 0 else 0.0))
