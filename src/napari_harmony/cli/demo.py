@@ -24,6 +24,9 @@ SAMPLE, TRUTH, PICTURE = "sample/particles.star", "sample/truth.csv", "class_ave
 #: What of all scores the demo prints: degrees, shares from 0 to 1, pixels.
 HEADLINES = ("accuracy", "homogeneity", "rotation_median", "rotation_under_10", "shift_median")
 
+#: Until the docks have found their places, and the canvas its size.
+_LAYOUT_MS = 500
+
 
 def run_demo(out: Path, *, gui: bool, device: str, seed: int, json_progress: bool) -> None:
     """Simulate particles into ``out/sample``, align and classify them, and show the result and how right it is.
@@ -91,12 +94,13 @@ def show(folder: Path) -> None:
 def open_window(folder: str) -> None:
     """Show a finished run with both docks in napari until the window is closed."""
     import napari
+    from qtpy.QtCore import QTimer
 
     viewer = napari.Viewer()
     viewer.open(folder, plugin="napari-harmony")
     _, dock = viewer.window.add_plugin_dock_widget("napari-harmony", "Harmony")
     dock.open_table()
-    viewer.reset_view()
+    QTimer.singleShot(_LAYOUT_MS, viewer.reset_view)
     napari.run()
 
 
