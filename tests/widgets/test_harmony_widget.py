@@ -171,7 +171,10 @@ def test_a_saved_model_is_loaded_in_the_run(
     assert not dock.buttons[Action.TRAIN].isEnabled()
     assert "train on these particles" in dock.buttons[Action.TRAIN].toolTip()
     press(qtbot, dock, Action.ALIGN_AND_CLUSTER)
-    assert engine.calls[-1][1]["model"] == ("loaded", tmp_path / "model.json")
+    assert [name for name, _ in engine.calls] == ["align", "cluster"]  # the model's classes, then those asked for
+    assert engine.calls[0][1]["model"] == dock.session.model == ("loaded", tmp_path / "model.json")
+    press(qtbot, dock, Action.ALIGN)
+    assert [name for name, _ in engine.calls] == ["align", "cluster", "align"]
 
 
 def test_cancel_is_honoured_within_a_second(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
@@ -61,7 +61,27 @@ def _run(job: Job) -> Iterator[Event]:
         yield from api.cluster(job.particles, job.result, job.settings)
     else:
         model = load_model(job.model) if isinstance(job.model, Path) else job.model
-        yield from api.align(job.particles, job.settings, model=model)
+        regroup = model is not None and job.action is not Action.ALIGN
+        done = yield from _part(api.align(job.particles, job.settings, model=model), 0.0, 0.8 if regroup else 1.0)
+        if regroup and done is not None:
+            # a model brings its own classes: those asked for are found among what it aligned
+            again = yield from _part(api.cluster(job.particles, done.value, job.settings), 0.8, 1.0)
+            done = Done(again.value, done.model) if again is not None else None
+        if done is not None:
+            yield done
+
+
+def _part(events: Iterator[Event], start: float, end: float) -> Generator[Event, None, Done | None]:
+    """Pass on all events but the last, which is returned; the progress runs from ``start`` to ``end``."""
+    for event in events:
+        if isinstance(event, Done):
+            return event
+        if isinstance(event, Progress):
+            # the time left of a part is not that of the whole
+            left = event.seconds_left if end == 1.0 else None
+            event = replace(event, fraction=start + (end - start) * event.fraction, seconds_left=left)
+        yield event
+    return None
 
 
 def load_model(path: Path) -> Any:

@@ -47,9 +47,9 @@ NO_LAYER = "Open a particle stack first (File > Open Files, or File > Open Sampl
 BUSY = "A run is going on: cancel it, or wait for it to end."
 _TIPS = {
     Action.TRAIN: "Fit a model to these particles; Align then uses it, here or on other particles.",
-    Action.ALIGN: "Estimate every particle's transformation with the trained or saved model; without one, train one.",
+    Action.ALIGN: "Give every particle its pose and class by the trained or saved model; without one, train one.",
     Action.CLUSTER: "Group the aligned particles anew, with the classes chosen above; aligns first where needed.",
-    Action.ALIGN_AND_CLUSTER: "Do everything: train (or take the saved model), align, and group into classes.",
+    Action.ALIGN_AND_CLUSTER: "Do everything: train (or take a saved model), align, and find the classes.",
 }
 
 
