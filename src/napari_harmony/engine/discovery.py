@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +29,8 @@ from napari_harmony.engine.search import (
 from napari_harmony.engine.seeding import seed_templates
 from napari_harmony.engine.steerable import SteerableBasis, steerable_basis
 from napari_harmony.engine.work import Work, portion, shares
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -76,18 +79,16 @@ class Discovery:
     ----------
     posterior : over class and pose, every particle
     sums : of each class
-    agreement : of the two halves
-    unexplained : (n,) bool, particles that fit no class of the other half better than decoys
-    margin : (n,) log evidence under the other half's classes above that under decoys
+    agreement : of two independent halves, or None where there were none
+    junk : (n,) bool, particles that fit no class of the other half better than decoys
     sigma : pixels, spread of the shifts per axis
     """
 
     posterior: Posterior
     sums: Sums
     basis: SteerableBasis
-    agreement: Agreement
-    unexplained: torch.Tensor
-    margin: torch.Tensor
+    agreement: Agreement | None
+    junk: torch.Tensor
     sigma: float
 
 
@@ -100,11 +101,22 @@ def basis_for(box: int, radius: float, limit: float, device: str) -> SteerableBa
 class Search:
     """The stages of a search on one set of prepared particles."""
 
-    def __init__(self, prepared: Prepared, arithmetic: Arithmetic, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        prepared: Prepared,
+        arithmetic: Arithmetic,
+        generator: torch.Generator,
+        transforms: tuple[str, ...] = ("rotation", "translation"),
+    ) -> None:
+        self.transforms = transforms
         self.prepared, self.arithmetic, self.generator = prepared, arithmetic, generator
         self.geometry: Geometry = prepared.geometry
         self.device = prepared.samples.device
         self.sigma = max(1.0, self.geometry.max_shift / 3)
+
+    def part(self, rows: torch.Tensor) -> Search:
+        """The search on some of the particles."""
+        return Search(self.prepared.subset(rows), self.arithmetic, self.generator, self.transforms)
 
     def basis(self, limit: float) -> SteerableBasis:
         """The basis up to ``limit`` cycles per mask diameter (at most to just below Nyquist)."""
@@ -117,7 +129,8 @@ class Search:
         cycles = basis.band.limit
         step = self.geometry.box / (4 * cycles)
         reach = 2.2 * step if local else min(self.geometry.max_shift, max(4 * self.sigma, 2 * step))
-        return pose_grid(6 * int(np.ceil(cycles)), reach, step, self.sigma, self.device)
+        rotations = 6 * int(np.ceil(cycles)) if "rotation" in self.transforms else 1
+        return pose_grid(rotations, reach if "translation" in self.transforms else 0.0, step, self.sigma, self.device)
 
     def expect(
         self, templates: Templates, basis: SteerableBasis, local: bool, near: Posterior | None
@@ -223,7 +236,7 @@ def discover(
     comparison, which gives its resolution.
     """
     rows = _split(len(search.prepared), search.generator)
-    halves = [Search(search.prepared.subset(r.to(search.device)), search.arithmetic, search.generator) for r in rows]
+    halves = [search.part(r.to(search.device)) for r in rows]
     many = over_cluster(classes, min(len(r) for r in rows))
     found = []
     for number, half in enumerate(halves, 1):
@@ -235,14 +248,13 @@ def discover(
     for number, (half, start) in enumerate(zip(halves, found, strict=True), 1):
         work = half.settle(plan.settle, start, many, kept)
         checks.append((yield from _named(f"checking half {number} of 2", work)))
-    posterior = yield from _named("refining poses", search.iterate(plan.refine, kept, settled))
+    posterior = yield from _named("refining classes", search.iterate(plan.refine, kept, settled))
     verdict = yield from _named("comparing halves", _compare(search, posterior, kept, halves, checks, plan))
     basis = search.basis(np.inf)
     sums = accumulate(search.prepared.observe(basis), posterior, kept)
-    everywhere = torch.cat(rows)
-    junk, margin = torch.zeros(len(search.prepared), dtype=torch.bool), torch.zeros(len(search.prepared))
-    junk[everywhere], margin[everywhere] = verdict.unexplained, verdict.margin
-    return Discovery(posterior, sums, basis, verdict.agreement, junk, margin, search.sigma)
+    junk = torch.zeros(len(search.prepared), dtype=torch.bool)
+    junk[torch.cat(rows)] = verdict.junk
+    return Discovery(posterior, sums, basis, verdict.agreement, junk, search.sigma)
 
 
 @dataclass(frozen=True)
@@ -250,8 +262,7 @@ class _Verdict:
     """What comparing the halves says; particles in the order first half, second half."""
 
     agreement: Agreement
-    unexplained: torch.Tensor
-    margin: torch.Tensor
+    junk: torch.Tensor
 
 
 def _compare(
@@ -281,8 +292,7 @@ def _compare(
         fake = yield from portion(half.expect(false, coarse, True, found), middle + 0.17, middle + 0.35)
         evidence.append(real.log_evidence.cpu())
         decoy.append(fake.log_evidence.cpu())
-    margin = torch.cat(evidence) - torch.cat(decoy)
-    return _Verdict(agreement, unexplained(margin), margin)
+    return _Verdict(agreement, unexplained(torch.cat(evidence) - torch.cat(decoy)))
 
 
 def _onto(
@@ -315,25 +325,24 @@ def _split(count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.
 
 
 def _named(
-    stage: str, work: Generator[float | Preview, None, object]
-) -> Generator[tuple[str, float] | Preview, None, object]:
+    stage: str, work: Generator[float | Preview, None, T] | Work[T]
+) -> Generator[tuple[str, float] | Preview, None, T]:
     """The same work, saying the stage with each fraction."""
     while True:
         try:
             event = next(work)
         except StopIteration as stop:
-            return stop.value
+            value: T = stop.value
+            return value
         yield event if isinstance(event, Preview) else (stage, event)
 
 
-def _rescaled(
-    work: Generator[float | Preview, None, Posterior], start: float
-) -> Generator[float | Preview, None, Posterior]:
+def _rescaled(work: Generator[float | Preview, None, T], start: float) -> Generator[float | Preview, None, T]:
     """The same work as the last part, from ``start``, of a longer one."""
     while True:
         try:
             event = next(work)
         except StopIteration as stop:
-            value: Posterior = stop.value
+            value: T = stop.value
             return value
         yield event if isinstance(event, Preview) else start + (1 - start) * event

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,6 +62,7 @@ class Prepared:
     noise : (shells,) noise amplitude per ring that was divided out
     usable : (n,) bool
     flags : (n,) str, why an image is unusable or suspect
+    keys : (n,) uint64, a fingerprint of each image, which gives the particles an order of their own
     geometry : lengths
     """
 
@@ -69,6 +71,7 @@ class Prepared:
     noise: torch.Tensor
     usable: NDArray[np.bool_]
     flags: NDArray[np.object_]
+    keys: NDArray[np.uint64]
     geometry: Geometry
 
     def __len__(self) -> int:
@@ -78,7 +81,12 @@ class Prepared:
         """Some of the particles."""
         chosen = rows.cpu().numpy()
         return replace(
-            self, samples=self.samples[rows], ctf=self.ctf[rows], usable=self.usable[chosen], flags=self.flags[chosen]
+            self,
+            samples=self.samples[rows],
+            ctf=self.ctf[rows],
+            usable=self.usable[chosen],
+            flags=self.flags[chosen],
+            keys=self.keys[chosen],
         )
 
     def observe(self, basis: SteerableBasis) -> Observations:
@@ -140,39 +148,52 @@ def prepare(particles: Particles, settings: Settings, device: torch.device, larg
     samples = torch.zeros(count, box, box // 2 + 1, dtype=torch.complex64, device=device)
     flags = np.full(count, "", dtype=object)
     spectrum = _NoiseSpectrum(geometry, device)
-    seen: dict[int, int] = {}
+    keys = np.zeros(count, np.uint64)
     for start in range(0, count, BATCH):
         images = np.asarray(particles.read(range(start, min(start + BATCH, count))), dtype=np.float32)
-        flags[start : start + len(images)] = _suspicions(images, seen, start)
-        bad = np.array([f in ("not-finite", "constant") for f in flags[start : start + len(images)]])
+        part = slice(start, start + len(images))
+        flags[part], keys[part] = _suspicions(images), _fingerprints(images)
+        bad = flags[part] != ""
         images[bad] = 0
         normalised = _normalise(torch.as_tensor(images, device=device), geometry)
-        samples[start : start + len(images)] = spectrum.add(normalised, torch.as_tensor(~bad, device=device))
+        samples[part] = spectrum.add(normalised, torch.as_tensor(~bad, device=device))
         yield min(1.0, (start + len(images)) / count)
     noise = spectrum.amplitude()
     rings = _rings(box, device)
     inverse = (1.0 / noise)[rings.clamp_max(len(noise) - 1)]
     samples *= inverse
-    usable = ~np.isin(flags, ["not-finite", "constant"])
+    usable = flags == ""
+    flags[usable & _repeated(keys)] = "duplicate"
     if not usable.any():
         raise InputError(f"{particles.path}: no image holds a finite signal; check the stack.")
     ctf = _ctf(particles, geometry, device) * inverse
-    return Prepared(samples, ctf, noise, usable, flags, geometry)
+    return Prepared(samples, ctf, noise, usable, flags, keys, geometry)
 
 
-def _suspicions(images: NDArray[np.float32], seen: dict[int, int], start: int) -> list[str]:
-    """A word for each image that cannot be used or that repeats an earlier one."""
+def _suspicions(images: NDArray[np.float32]) -> list[str]:
+    """A word for each image that cannot be used, "" for the others."""
     words = []
-    for i, image in enumerate(images):
+    for image in images:
         if not np.isfinite(image).all():
             words.append("not-finite")
-        elif image.max() - image.min() <= 1e-6 * max(1.0, float(np.abs(image).max())):
-            words.append("constant")
         else:
-            key = hash(image.tobytes())
-            words.append("duplicate" if key in seen else "")
-            seen.setdefault(key, start + i)
+            flat = image.max() - image.min() <= 1e-6 * max(1.0, float(np.abs(image).max()))
+            words.append("constant" if flat else "")
     return words
+
+
+def _fingerprints(images: NDArray[np.float32]) -> NDArray[np.uint64]:
+    """A number for each image that is the same only for the same pixels."""
+    digests = [blake2b(np.ascontiguousarray(image).tobytes(), digest_size=8).digest() for image in images]
+    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
+
+
+def _repeated(keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Which keys stood earlier already."""
+    first = np.unique(keys, return_index=True)[1]
+    repeated = np.ones(len(keys), dtype=bool)
+    repeated[first] = False
+    return repeated
 
 
 def _outside(box: int, radius: float, device: torch.device) -> torch.Tensor:

@@ -17,6 +17,7 @@ from napari_harmony.objectives import (
     Objective,
     PoseTarget,
     Reconstruction,
+    Rehearsal,
     Term,
     Weight,
     published_copy,
@@ -61,12 +62,11 @@ def harmony_recipe(card: ModelCard, seeded: bool) -> Recipe:
 
     Without seeds the hypotheses compete: softly at first, and as the temperature falls only the best are drawn.
     """
-    terms: list[Term] = [
-        Reconstruction(),
-        ContentAgreement(),
-        ContentPrior(),
-        PoseTarget(Weight(1.0 if seeded else 0.1)),
-    ]
+    # seeds are trusted; without them the target is only the best of what the network itself proposes
+    pose = PoseTarget(Weight(20.0 if seeded else 1.0))
+    terms: list[Term] = [Reconstruction(), ContentAgreement(), ContentPrior(), pose]
+    if seeded:
+        terms.append(Rehearsal(Weight(10.0, start=0.25, full=0.5)))
     if "contrast" in card.transforms:
         terms.append(ContrastTarget())
     limit = card.shape.max_shift
@@ -83,7 +83,7 @@ def harmony_recipe(card: ModelCard, seeded: bool) -> Recipe:
         objective=Objective(tuple(terms)),
         sample_copy=sample_copy,
         epochs=25 if seeded else 100,
-        learning_rate=2e-3,
+        learning_rate=4e-3,
         rate_factor=_cosine,
         temperature=lambda progress: 25.0 ** (1 - min(progress / 0.6, 1.0)),
         kept=kept,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from napari_harmony.engine.memory import is_out_of_memory
 from napari_harmony.engine.steerable import SteerableBasis
 from napari_harmony.engine.work import Work
 
@@ -83,6 +84,18 @@ class Posterior:
             self.weight[chosen],
             self.log_evidence[rows],
             self.class_score[rows],
+        )
+
+    def only(self, particles: torch.Tensor) -> Posterior:
+        """Without the entries of particles where ``particles`` (n,) is False."""
+        kept = particles[self.particle]
+        return replace(
+            self,
+            particle=self.particle[kept],
+            label=self.label[kept],
+            psi=self.psi[kept],
+            shift=self.shift[kept],
+            weight=self.weight[kept],
         )
 
     def best(self) -> Posterior:
@@ -176,16 +189,31 @@ def expect(
     bias = templates.log_share - 0.5 * norm
     chunk = max(1, arithmetic.budget // (len(grid.shift) * rotated.shape[1]))
     parts: list[Posterior] = []
-    for start in range(0, len(data), chunk):
+    start = 0
+    while start < len(data):
         rows = torch.arange(start, min(start + chunk, len(data)), device=centre.device)
-        shift = centre[rows, None] + grid.shift
-        y = data.coefficients(rows[:, None], shift).reshape(-1, basis.size).to(arithmetic.kind)
-        score = (y @ rotated).reshape(len(rows), len(grid.shift), len(templates), count)
-        prior = -0.5 * (shift**2).sum(-1) / grid.sigma**2
-        parts.append(_select(score, bias[rows], prior, rows, shift, grid))
-        yield min(1.0, (start + chunk) / len(data))
+        try:
+            parts.append(_score(data, rotated, bias, grid, centre, rows))
+        except RuntimeError as error:
+            if chunk == 1 or not is_out_of_memory(error):
+                raise
+            chunk = max(1, chunk // 2)
+            continue
+        start += chunk
+        yield min(1.0, start / len(data))
     together = _concatenate(parts)
     return replace(together, class_score=together.class_score - templates.log_share)
+
+
+def _score(
+    data: Observations, rotated: torch.Tensor, bias: torch.Tensor, grid: Grid, centre: torch.Tensor, rows: torch.Tensor
+) -> Posterior:
+    """The posterior of some particles under the turned templates (size, k * r)."""
+    shift = centre[rows, None] + grid.shift
+    y = data.coefficients(rows[:, None], shift).reshape(-1, data.basis.size).to(rotated.dtype)
+    score = (y @ rotated).reshape(len(rows), len(grid.shift), bias.shape[1], len(grid.psi))
+    prior = -0.5 * (shift**2).sum(-1) / grid.sigma**2
+    return _select(score, bias[rows], prior, rows, shift, grid)
 
 
 def _select(

@@ -28,7 +28,7 @@ class TrainSettings:
     """
 
     epochs: int | None = None
-    batch: int = 128
+    batch: int = 64
     learning_rate: float | None = None
 
 

@@ -44,7 +44,9 @@ class CtfParameters:
     def subset(self, indices: ArrayLike) -> CtfParameters:
         """The parameters of some particles, in the order of ``indices``."""
         chosen = np.asarray(indices)
-        return replace(self, **{f.name: getattr(self, f.name)[chosen] for f in fields(self) if f.name != "phase_flipped"})
+        return replace(
+            self, **{f.name: getattr(self, f.name)[chosen] for f in fields(self) if f.name != "phase_flipped"}
+        )
 
 
 def electron_wavelength(voltage: ArrayLike) -> NDArray[np.float64]:

@@ -1,0 +1,90 @@
+"""The engine as the rest of the package calls it: ``fit``, ``align`` and ``cluster``, generators of events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from napari_harmony.engine.events import Done, Event
+from napari_harmony.engine.memory import is_out_of_memory
+from napari_harmony.engine.run import Run
+from napari_harmony.engine.settings import Settings
+from napari_harmony.errors import InferenceError
+from napari_harmony.models import HarmonyModel
+from napari_harmony.particles.dataset import Particles
+from napari_harmony.results import Result
+
+
+def fit(
+    particles: Particles, settings: Settings, *, checkpoint: Path | None = None, resume: bool = False
+) -> Iterator[Event]:
+    """Search the particles and train a Harmony network on them; ends with ``Done(model, model)``.
+
+    Parameters
+    ----------
+    checkpoint : folder to keep the state of the run in; None keeps nothing
+    resume : continue from the state in ``checkpoint``
+
+    Raises
+    ------
+    InputError for input that cannot be used, InferenceError for a run that failed; both in one sentence.
+    """
+    yield from _in_words(_fit(Run(particles, settings, checkpoint, resume)))
+
+
+def align(
+    particles: Particles,
+    settings: Settings,
+    *,
+    model: HarmonyModel | None = None,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+) -> Iterator[Event]:
+    """Class, pose and content of every particle; ends with ``Done(result, model)``.
+
+    Without ``model`` one is fitted to the particles; with one, its classes are kept and each particle is placed on
+    them. Parameters and errors as for :func:`fit`.
+    """
+    run = Run(particles, settings, checkpoint, resume)
+    yield from _in_words(_align(run) if model is None else _apply(run, model))
+
+
+def cluster(particles: Particles, result: Result, settings: Settings) -> Iterator[Event]:
+    """Group the content codes of an earlier result anew and average again; ends with ``Done(result)``.
+
+    Poses start from those of ``result``. Errors as for :func:`fit`.
+    """
+    yield from _in_words(_cluster(Run(particles, settings, None, False), result))
+
+
+def _fit(run: Run) -> Iterator[Event]:
+    _, model = yield from run.fit()
+    yield Done(model, model)
+
+
+def _align(run: Run) -> Iterator[Event]:
+    result, model = yield from run.fit()
+    yield Done(result, model)
+
+
+def _apply(run: Run, model: HarmonyModel) -> Iterator[Event]:
+    result = yield from run.apply(model)
+    yield Done(result, model)
+
+
+def _cluster(run: Run, result: Result) -> Iterator[Event]:
+    clustered = yield from run.cluster(result)
+    yield Done(clustered, None)
+
+
+def _in_words(events: Iterator[Event]) -> Iterator[Event]:
+    """The same events; failures of torch and exhausted memory become one sentence."""
+    try:
+        yield from events
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise InferenceError(
+                "The run needs more memory than there is: close other programs, "
+                "lower the batch memory, or choose the CPU."
+            ) from error
+        raise InferenceError(f"The computation failed: {str(error).strip().splitlines()[0]}") from error

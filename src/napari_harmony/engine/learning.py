@@ -1,0 +1,145 @@
+"""The Harmony network of a data set: its input, its training from poses found by the search, its proposals."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.mixture import GaussianMixture
+
+from napari_harmony.engine.preprocess import Geometry, Prepared
+from napari_harmony.engine.settings import Settings
+from napari_harmony.engine.train import TrainSettings, train
+from napari_harmony.engine.train_state import TrainState
+from napari_harmony.engine.work import Work
+from napari_harmony.models import ContentMixture, HarmonyModel, ModelCard, PoseNetwork, Proposals
+from napari_harmony.objectives import SeedPoses
+
+#: Edge of the network's grid; finer detail is left to the search and to refinement.
+NETWORK_BOX = 32
+#: Passes over the particles, with poses from the search and without.
+EPOCHS = {"fast": (10, 60), "balanced": (20, 120), "thorough": (60, 200)}
+#: The published objective is cheap per pass and slow to learn.
+EPOCHS_2022 = {"fast": 60, "balanced": 200, "thorough": 400}
+
+
+def network_input(prepared: Prepared) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images (n, b, b) with flipped phases and unit noise, and their CTF magnitude (n, b, b // 2 + 1).
+
+    Both are Fourier-cropped to the network's grid.
+    """
+    box = prepared.geometry.box
+    size = min(NETWORK_BOX, box - box % 2)
+    half = size // 2
+    rows = torch.cat([torch.arange((size + 1) // 2), torch.arange(box - half, box)]).to(prepared.samples.device)
+    ctf = prepared.ctf[:, rows, : half + 1]
+    flipped = prepared.samples[:, rows, : half + 1] * torch.where(ctf < 0, -1.0, 1.0)
+    images = torch.fft.fftshift(torch.fft.irfft2(flipped, s=(size, size), norm="ortho"), dim=(1, 2))
+    return images, ctf.abs()
+
+
+def model_card(geometry: Geometry, settings: Settings, box: int, classes: int, particles: int) -> ModelCard:
+    """What the network for a data set looks like."""
+    length = geometry.box * geometry.pixel_size
+    content = 8 if classes <= 8 else min(16, 8 + classes // 6)
+    return ModelCard(
+        box=box,
+        pixel_size=length / box,
+        original_box=geometry.source_box,
+        transforms=settings.transforms,
+        content=content,
+        hypotheses=1 if settings.objective == "harmony-2022" else 16,
+        mask_diameter=2 * geometry.mask_radius * geometry.pixel_size,
+        max_shift=max(geometry.max_shift, 0.5) * geometry.pixel_size,
+        objective=settings.objective,
+        seed=settings.seed,
+        particles=particles,
+        epochs=epochs(settings, seeded=settings.objective == "harmony"),
+        classes=0,
+        package_version=version("napari-harmony"),
+    )
+
+
+def epochs(settings: Settings, seeded: bool) -> int:
+    """Passes over the particles that a preset asks for."""
+    if settings.objective == "harmony-2022":
+        return EPOCHS_2022[settings.preset]
+    return EPOCHS[settings.preset][0 if seeded else 1]
+
+
+def train_network(
+    prepared: Prepared, card: ModelCard, seeds: SeedPoses | None, state_file: Path | None
+) -> Work[PoseNetwork]:
+    """Train the network on prepared particles, from the state in ``state_file`` where there is one."""
+    images, ctf = network_input(prepared)
+    resume = TrainState.load(state_file) if state_file is not None and state_file.exists() else None
+
+    def keep(state: TrainState) -> None:
+        if state_file is not None:
+            state.save(state_file)
+
+    steps = train(
+        images,
+        ctf,
+        card=card,
+        settings=TrainSettings(epochs=card.epochs),
+        seeds=seeds,
+        device=prepared.samples.device,
+        resume=resume,
+        on_epoch=keep,
+    )
+    return (yield from _fractions(steps))
+
+
+def _fractions(steps: Generator[object, None, PoseNetwork]) -> Work[PoseNetwork]:
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as stop:
+            network: PoseNetwork = stop.value
+            return network
+        yield step.done / step.total  # type: ignore[attr-defined]
+
+
+def propose(model: HarmonyModel, prepared: Prepared) -> Work[Proposals]:
+    """Content and pose hypotheses for every particle, in one pass."""
+    from napari_harmony.models.encoding import join_proposals
+
+    parts, batch = [], 1024
+    network = model.network.to(prepared.samples.device)
+    for start in range(0, len(prepared), batch):
+        rows = torch.arange(start, min(start + batch, len(prepared)), device=prepared.samples.device)
+        images, _ = network_input(prepared.subset(rows))
+        parts.append(network.propose(images))
+        yield min(1.0, (start + batch) / len(prepared))
+    return join_proposals(parts)
+
+
+def content_mixture(content: np.ndarray, label: np.ndarray, classes: int) -> ContentMixture:
+    """Where each class lies in content space: one Gaussian per class; classes too small take the overall spread."""
+    d = content.shape[1]
+    overall = np.atleast_2d(np.cov(content.T)) + 1e-4 * np.eye(d)
+    means, covariances, weights = np.zeros((classes, d)), np.zeros((classes, d, d)), np.zeros(classes)
+    for k in range(classes):
+        members = content[label == k]
+        weights[k] = (len(members) + 1) / (len(content) + classes)
+        means[k] = members.mean(0) if len(members) else content.mean(0)
+        covariances[k] = np.cov(members.T) + 1e-3 * np.eye(d) if len(members) > 2 * d else overall
+    return ContentMixture(*(torch.as_tensor(a, dtype=torch.float32) for a in (means, covariances, weights)))
+
+
+def cluster_content(content: np.ndarray, classes: int | None, seed: int) -> np.ndarray:
+    """Labels (n,) from a Gaussian mixture on content codes; None chooses the number by BIC."""
+    scaled = (content - content.mean(0)) / content.std(0).clip(1e-6)
+    limit = max(1, min(30, len(content) // 10))
+    tried = [min(classes, len(content))] if classes is not None else sorted({1, 2, 3, 4, 6, 8, 10, 12, 15, 20, 25, 30})
+    tried = [k for k in tried if k <= limit or classes is not None]
+    fits = [
+        GaussianMixture(k, covariance_type="full", n_init=3, reg_covar=1e-3, random_state=seed).fit(scaled)
+        for k in tried
+    ]
+    best = min(fits, key=lambda fit: fit.bic(scaled))
+    return np.asarray(best.predict(scaled))

@@ -1,0 +1,340 @@
+"""One run of the engine, from stored images to a result."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from napari_harmony.engine.assembly import Findings, assemble
+from napari_harmony.engine.classes import centred
+from napari_harmony.engine.clock import Clock
+from napari_harmony.engine.devices import choose_arithmetic, choose_device, describe_device
+from napari_harmony.engine.discovery import PLANS, Discovery, Search, discover, over_cluster
+from napari_harmony.engine.events import Event
+from napari_harmony.engine.learning import (
+    cluster_content,
+    content_mixture,
+    epochs,
+    model_card,
+    network_input,
+    propose,
+    train_network,
+)
+from napari_harmony.engine.preprocess import Prepared, prepare
+from napari_harmony.engine.refine import Refined, refine, with_poses
+from napari_harmony.engine.saved import load_discovery, save_discovery
+from napari_harmony.engine.search import Posterior, Templates, accumulate, maximise
+from napari_harmony.engine.settings import Settings
+from napari_harmony.engine.steerable import SteerableBasis
+from napari_harmony.engine.work import Work, portion
+from napari_harmony.errors import InputError
+from napari_harmony.models import HarmonyModel, Proposals
+from napari_harmony.objectives import SeedPoses
+from napari_harmony.particles.dataset import Particles
+from napari_harmony.results import Result
+from napari_harmony.transforms import Pose2D
+
+#: Fewer particles than this cannot be split into halves and classes.
+LEAST_PARTICLES = 4
+#: Band, in cycles per mask diameter, on which final poses are refined.
+REFINE_BAND = {"fast": 15.0, "balanced": 19.0, "thorough": 23.0}
+
+Stage = Generator[Event, None, None]
+
+
+class Run:
+    """The stages of one run on one set of particles, each a generator of events."""
+
+    def __init__(self, particles: Particles, settings: Settings, checkpoint: Path | None, resume: bool) -> None:
+        self.particles, self.settings = particles, settings
+        self.folder, self.resume = checkpoint, resume
+        self.device = choose_device(settings.device)
+        self.arithmetic = choose_arithmetic(self.device, settings.batch_memory)
+        self.generator = torch.Generator().manual_seed(settings.seed)
+        self.clock = Clock(self._weights())
+
+    def _weights(self) -> dict[str, float]:
+        """Seconds that each stage takes on two cores, roughly: what matters is their ratio."""
+        n, settings = len(self.particles), self.settings
+        search = n * over_cluster(settings.classes, max(2, n // 2)) * 1.5e-4
+        learn = n * epochs(settings, seeded=True) * 4e-4
+        if settings.objective == "harmony-2022":
+            return {"reading": n * 2e-4, "training": learn, "proposing": n * 2e-4, "averaging": n * 1e-3}
+        return {
+            "reading": n * 2e-4,
+            "searching half 1 of 2": search,
+            "searching half 2 of 2": search,
+            "settling classes": 0.6 * search,
+            "checking half 1 of 2": 0.3 * search,
+            "checking half 2 of 2": 0.3 * search,
+            "refining classes": 1.2 * search,
+            "comparing halves": 0.7 * search,
+            "training": learn,
+            "proposing": n * 2e-4,
+            "refining poses": n * 1e-3,
+        }
+
+    def read(self) -> Generator[Event, None, Prepared]:
+        """Prepare the particles, in an order of their own, so that their order in the file does not matter."""
+        if len(self.particles) < LEAST_PARTICLES:
+            raise InputError(
+                f"{self.particles.path or 'the layer'}: {len(self.particles)} particles are too few; "
+                f"give at least {LEAST_PARTICLES}."
+            )
+        work = prepare(self.particles, self.settings, self.device)
+        prepared: Prepared = yield from self.clock.follow("reading", work)
+        return prepared
+
+    def usable(self, prepared: Prepared) -> tuple[Prepared, np.ndarray]:
+        """The usable particles, sorted by their fingerprints, and their rows in the input."""
+        rows = np.flatnonzero(prepared.usable)
+        if len(rows) < LEAST_PARTICLES:
+            raise InputError(
+                f"{self.particles.path or 'the layer'}: only {len(rows)} images hold a finite signal; "
+                f"at least {LEAST_PARTICLES} are needed."
+            )
+        rows = rows[np.argsort(prepared.keys[rows], kind="stable")]
+        return prepared.subset(torch.as_tensor(rows, device=self.device)), rows
+
+    def search(self, prepared: Prepared) -> Search:
+        """The search on prepared particles, with the transformations that the user chose."""
+        return Search(prepared, self.arithmetic, self.generator, self.settings.transforms)
+
+    def fit(self) -> Generator[Event, None, tuple[Result, HarmonyModel]]:
+        """Classes and poses from nothing, and a network that has learned them."""
+        prepared = yield from self.read()
+        usable, rows = self.usable(prepared)
+        if self.settings.objective == "harmony-2022":
+            return (yield from self._fit_published(prepared, usable, rows))
+        found = yield from self._discover(usable)
+        basis = self.search(usable).basis(REFINE_BAND[self.settings.preset])
+        model, proposals = yield from self._learn(usable, found)
+        findings = yield from self.clock.follow("refining poses", self._finish(usable, rows, found, basis, proposals))
+        return self._result(prepared, findings), self._with_classes(model, usable, findings)
+
+    def apply(self, model: HarmonyModel) -> Generator[Event, None, Result]:
+        """Place every particle on the classes of a trained model."""
+        self.clock.weights = {"reading": 1.0, "proposing": 0.5, "searching": 4.0, "refining poses": 2.0}
+        prepared = yield from self.read()
+        usable, rows = self.usable(prepared)
+        templates, search, basis = self._model_templates(model, usable)
+        proposals = yield from self.clock.follow("proposing", propose(model, usable))
+        near = self._proposed(proposals, usable)
+        quick = self.settings.preset == "fast"
+        centre = near if quick else None
+        posterior = yield from self.clock.follow("searching", search.expect(templates, basis, quick, centre))
+        junk = torch.zeros(len(usable), dtype=torch.bool)
+        found = Discovery(
+            posterior, accumulate(usable.observe(basis), posterior, len(templates)), basis, None, junk, search.sigma
+        )
+        findings = yield from self.clock.follow("refining poses", self._finish(usable, rows, found, basis, proposals))
+        return self._result(prepared, findings)
+
+    def cluster(self, result: Result) -> Generator[Event, None, Result]:
+        """Group content codes anew, and let particles and averages settle on the new classes."""
+        self.clock.weights = {"reading": 1.0, "grouping": 1.0, "settling classes": 4.0, "refining poses": 2.0}
+        if len(result) != len(self.particles):
+            raise InputError(
+                f"The result has {len(result)} rows, the stack {len(self.particles)}: open the stack it is of."
+            )
+        if result.content.shape[1] == 0:
+            raise InputError("The result holds no content codes: run Align and Cluster first.")
+        prepared = yield from self.read()
+        usable, rows = self.usable(prepared)
+        content = result.content[rows]
+        label = cluster_content(content, self.settings.classes, self.settings.seed)
+        yield self.clock.at("grouping", 1.0)
+        classes, search = int(label.max()) + 1, self.search(usable)
+        start = centred(self._known_poses(result, rows, label), classes)
+        plan = PLANS[self.settings.preset]
+        posterior = yield from self.clock.follow("settling classes", search.iterate(plan.refine, classes, start))
+        basis = search.basis(REFINE_BAND[self.settings.preset])
+        sums = accumulate(usable.observe(basis), posterior, classes)
+        junk = torch.as_tensor(result.table["flags"].str.contains("junk").to_numpy(dtype=bool)[rows])
+        found = Discovery(posterior, sums, basis, None, junk, search.sigma)
+        work = self._finish(usable, rows, found, basis, None, content)
+        return self._result(prepared, (yield from self.clock.follow("refining poses", work)))
+
+    def _discover(self, usable: Prepared) -> Generator[Event, None, Discovery]:
+        """The search, or what an interrupted run had found."""
+        saved = self.folder / "search.safetensors" if self.folder is not None else None
+        search = self.search(usable)
+        if saved is not None and self.resume and saved.exists():
+            return load_discovery(saved, search)
+        plan = PLANS[self.settings.preset]
+        found = yield from self.clock.follow("searching half 1 of 2", discover(search, self.settings.classes, plan))
+        if saved is not None:
+            save_discovery(saved, found)
+        return found
+
+    def _learn(self, usable: Prepared, found: Discovery) -> Generator[Event, None, tuple[HarmonyModel, Proposals]]:
+        """Train the network on the poses found, and let it look at every particle."""
+        images, _ = network_input(usable.subset(torch.arange(1, device=self.device)))
+        box, classes = images.shape[-1], len(found.sums)
+        card = model_card(usable.geometry, self.settings, box, classes, len(usable))
+        best, step = found.posterior.best(), box / usable.geometry.box
+        seeds = SeedPoses(-best.psi, -best.shift * step, best.weight, found.posterior.class_weights(classes))
+        state = self.folder / "training.safetensors" if self.folder is not None else None
+        network = yield from self.clock.follow("training", train_network(usable, card, seeds, state))
+        model = HarmonyModel(network, card)
+        proposals = yield from self.clock.follow("proposing", propose(model, usable))
+        return model, proposals
+
+    def _fit_published(
+        self, prepared: Prepared, usable: Prepared, rows: np.ndarray
+    ) -> Generator[Event, None, tuple[Result, HarmonyModel]]:
+        """The published objective as it stands: the network alone gives poses and content."""
+        images, _ = network_input(usable.subset(torch.arange(1, device=self.device)))
+        card = model_card(usable.geometry, self.settings, images.shape[-1], self.settings.classes or 1, len(usable))
+        state = self.folder / "training.safetensors" if self.folder is not None else None
+        network = yield from self.clock.follow("training", train_network(usable, card, None, state))
+        model = HarmonyModel(network, card)
+        proposals = yield from self.clock.follow("proposing", propose(model, usable))
+        content = proposals.content_mean.cpu().numpy()
+        label = cluster_content(content, self.settings.classes, self.settings.seed)
+        search = self.search(usable)
+        near = self._proposed(proposals, usable)
+        posterior = replace(near, label=torch.as_tensor(label, device=self.device))
+        basis, classes = search.basis(np.inf), int(label.max()) + 1
+        sums = accumulate(usable.observe(basis), posterior, classes)
+        none = torch.zeros(len(usable), dtype=torch.bool)
+        found = Discovery(posterior, sums, basis, None, none, search.sigma)
+        coarse = search.basis(15.0)
+        work = self._finish(usable, rows, found, coarse, proposals, move=False)
+        findings = yield from self.clock.follow("averaging", work)
+        return self._result(prepared, findings), self._with_classes(model, usable, findings)
+
+    def _finish(
+        self,
+        usable: Prepared,
+        rows: np.ndarray,
+        found: Discovery,
+        basis: SteerableBasis,
+        proposals: Proposals | None,
+        content: np.ndarray | None = None,
+        move: bool = True,
+    ) -> Work[Findings]:
+        """Refine poses, average once more on the full band, and gather everything."""
+        classes, best = len(found.sums), found.posterior.best()
+        refined = yield from portion(self._refine(usable, found, basis, best, move), 0.0, 0.8)
+        placed = with_poses(best, refined) if move else best
+        full = self.search(usable).basis(np.inf)
+        kept = ~found.junk.to(self.device)
+        members = placed if not kept.any() else placed.only(kept)
+        averages = maximise(full, accumulate(usable.observe(full), members, classes))
+        yield 0.95
+        if content is None and proposals is not None:
+            content = proposals.content_mean.cpu().numpy()
+        scaled = "scale" in self.settings.transforms and proposals is not None
+        scale = (
+            proposals.best.log_scale.exp().cpu().numpy() if scaled and proposals else np.ones(len(usable), np.float32)
+        )
+        return Findings(
+            rows,
+            found.posterior,
+            refined,
+            averages,
+            full,
+            np.zeros((len(usable), 0), np.float32) if content is None else content.astype(np.float32),
+            scale,
+            found.junk.cpu().numpy(),
+            found.agreement,
+        )
+
+    def _refine(
+        self, usable: Prepared, found: Discovery, basis: SteerableBasis, best: Posterior, move: bool
+    ) -> Work[Refined]:
+        data, band = usable.observe(basis), basis.band
+        templates = maximise(basis, accumulate(data, found.posterior, len(found.sums)))
+        energy = 2 * (usable.samples[:, band.row, band.column].abs() ** 2).sum(1)
+        transforms = self.settings.transforms
+        return (
+            yield from refine(
+                data,
+                templates,
+                best.label,
+                best.psi,
+                best.shift,
+                energy,
+                found.sigma,
+                free_contrast="contrast" in transforms,
+                turn=move and "rotation" in transforms,
+                move=move and "translation" in transforms,
+            )
+        )
+
+    def _result(self, prepared: Prepared, findings: Findings) -> Result:
+        provenance = {
+            "device": describe_device(self.device),
+            "objective": self.settings.objective,
+            "seconds": {stage: round(seconds, 2) for stage, seconds in self.clock.seconds.items()},
+        }
+        return assemble(prepared, findings, self.settings, self.particles.pixel_size, provenance)
+
+    def _with_classes(self, model: HarmonyModel, usable: Prepared, findings: Findings) -> HarmonyModel:
+        """The model with its classes: averages on its grid, and where each lies in content space."""
+        from napari_harmony.engine.discovery import render_averages
+
+        classes, label = len(findings.templates), findings.posterior.best().label.cpu().numpy()
+        order = np.argsort(-np.bincount(label[~findings.junk], minlength=classes), kind="stable")
+        number = np.empty(classes, dtype=np.int64)
+        number[order] = np.arange(classes)
+        images = render_averages(findings.basis, findings.templates.coefficients, usable.geometry.box)
+        spectrum = torch.fft.fft2(torch.fft.ifftshift(images, dim=(1, 2)), norm="ortho")
+        size, box = model.card.box, usable.geometry.box
+        keep = torch.cat([torch.arange((size + 1) // 2), torch.arange(box - size // 2, box)]).to(images.device)
+        cropped = torch.fft.ifft2(spectrum[:, keep][:, :, keep], norm="ortho").real
+        templates = torch.fft.fftshift(cropped, dim=(1, 2))[torch.as_tensor(order, device=images.device)].cpu()
+        card = replace(model.card, classes=classes)
+        mixture = content_mixture(findings.content, number[label], classes)
+        return HarmonyModel(model.network.cpu(), card, templates.float(), mixture)
+
+    def _model_templates(self, model: HarmonyModel, usable: Prepared) -> tuple[Templates, Search, SteerableBasis]:
+        """The class averages of a model on a band of the particles' own grid."""
+        card, geometry = model.card, usable.geometry
+        mine, theirs = geometry.box * geometry.pixel_size, card.box * card.pixel_size
+        if abs(mine / theirs - 1) > 0.01:
+            raise InputError(
+                f"{self.particles.path or 'the layer'}: the box is {mine:.0f} A wide, the model was trained on {theirs:.0f} A; "
+                "extract the particles again at that box width, or train on this data."
+            )
+        if model.templates is None:
+            raise InputError("The model holds no class averages: train it on a data set first.")
+        search = self.search(usable)
+        cycles = min(0.5 * card.box - 1, 0.5 * geometry.box - 1)
+        basis = search.basis(min(15.0, cycles * 2 * geometry.mask_radius / geometry.box))
+        spectrum = torch.fft.rfft2(torch.fft.ifftshift(model.templates.to(self.device), dim=(1, 2)), norm="ortho")
+        band = basis.band
+        rows = torch.where(band.row > geometry.box // 2, band.row - geometry.box + card.box, band.row)
+        share = model.mixture.weights if model.mixture is not None else torch.ones(len(model.templates))
+        coefficients = basis.analyse(spectrum[:, rows, band.column])
+        return Templates(coefficients, torch.log(share.to(self.device).clamp_min(1e-6))), search, basis
+
+    def _proposed(self, proposals: Proposals, usable: Prepared) -> Posterior:
+        """The network's best hypotheses as a posterior without classes."""
+        best: Pose2D = proposals.best
+        box, _ = network_input(usable.subset(torch.arange(1, device=self.device)))
+        scale = usable.geometry.box / box.shape[-1]
+        return _certain(
+            -best.angle, -best.shift * scale, torch.zeros(len(usable), dtype=torch.long, device=self.device)
+        )
+
+    def _known_poses(self, result: Result, rows: np.ndarray, label: np.ndarray) -> Posterior:
+        table = result.table.iloc[rows]
+        scale = self.particles.box / min(self.particles.box, 64)
+        psi = torch.as_tensor(np.deg2rad(table["psi"].to_numpy(float)), dtype=torch.float32, device=self.device)
+        origin = torch.as_tensor(table[["origin_x", "origin_y"]].to_numpy(float) / scale, dtype=torch.float32)
+        return _certain(psi, origin.to(self.device), torch.as_tensor(label, device=self.device))
+
+
+def _certain(psi: torch.Tensor, shift: torch.Tensor, label: torch.Tensor) -> Posterior:
+    """A posterior that is sure of one class and pose per particle."""
+    n = len(psi)
+    ones, particle = torch.ones(n, device=psi.device), torch.arange(n, device=psi.device)
+    return Posterior(
+        particle, label.long(), psi, shift, ones, torch.zeros_like(ones), torch.zeros(n, 0, device=psi.device)
+    )
