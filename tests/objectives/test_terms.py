@@ -22,6 +22,7 @@ from napari_harmony.objectives import (
     Objective,
     PoseTarget,
     Reconstruction,
+    Rehearsal,
     SeedPoses,
     Term,
     Weight,
@@ -128,6 +129,27 @@ def test_contents_are_swapped_between_the_branches() -> None:
     (by_copy,) = torch.autograd.grad(first.error.sum(), seen.copy.content, retain_graph=True, allow_unused=True)
     assert float(by_original.abs().sum()) == 0 and float(by_copy.abs().sum()) > 0
     assert float((first.error - second.error).abs().max()) > 0
+
+
+def test_rehearsal_draws_what_it_then_asks_for() -> None:
+    at = context(SeedPoses(torch.zeros(N), torch.zeros(N, 2), torch.ones(N)))
+    pose, content, images = Rehearsal()._simulate(at)
+    torch.testing.assert_close(content, at.original.content)
+    clean = render(at.network.decode(content), pose, fast=True)
+    gain = ((images * clean).sum((1, 2)) / clean.square().sum((1, 2)))[:, None, None]
+    assert float((images - gain * clean).std()) == pytest.approx(1.0, abs=0.05)
+    again = Rehearsal()._simulate(at)
+    assert float((again[2] - images).abs().mean()) > 0.5, "the noise must be new every time"
+    assert float(pose.shift.abs().max()) <= at.network.shape.max_shift
+
+
+def test_rehearsal_teaches_the_encoder_and_leaves_the_decoder_alone() -> None:
+    at = context(SeedPoses(torch.zeros(N), torch.zeros(N, 2), torch.ones(N)))
+    value, parts = Rehearsal()(at)
+    value.backward()
+    touched = {name.split(".")[0] for name, p in at.network.named_parameters() if p.grad is not None}
+    assert touched == {"encoder", "pose_head", "content_head"}
+    assert set(parts) == {"pose", "content"}
 
 
 @pytest.mark.parametrize("seeded", [True, False])

@@ -131,6 +131,7 @@ class HarmonyNetwork(PoseNetwork):
             elif transformation.name == "translation":
                 own = rotate(own, self.directions)
             values[transformation.name] = transformation.from_raw(own)
+        values.setdefault("rotation", raw.new_zeros(*raw.shape[:2], 1))
         return values
 
     def decode(self, content: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from napari_harmony.objectives.data import Batch, Branch
 from napari_harmony.objectives.forward import Fit
 from napari_harmony.objectives.harmony_2022 import Harmony2022, published_copy, published_gamma
 from napari_harmony.objectives.reconstruction import Reconstruction
+from napari_harmony.objectives.rehearsal import Rehearsal
 from napari_harmony.objectives.seeds import SeedPoses
 from napari_harmony.objectives.term import Objective, Term, Weight
 
@@ -21,6 +22,7 @@ __all__ = [
     "Objective",
     "PoseTarget",
     "Reconstruction",
+    "Rehearsal",
     "SeedPoses",
     "Term",
     "Weight",

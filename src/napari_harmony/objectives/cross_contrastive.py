@@ -76,14 +76,17 @@ class PoseTarget(Term):
 
     def __call__(self, context: Context) -> tuple[Tensor, dict[str, Tensor]]:
         target, trust = self._target(context)
-        box = context.batch.images.shape[-1]
-        along = min(context.progress / self.settled, 1.0)
-        angle_width = math.radians(self.first_angle ** (1 - along) * self.last_angle**along)
-        shift_width = box * self.first_shift ** (1 - along) * self.last_shift**along
         total = torch.zeros_like(trust)
         for branch in context.branches:
-            total = total + 0.5 * _pose_surprise(branch, target, angle_width, shift_width)
+            total = total + 0.5 * pose_surprise(branch, target, *self.widths(context))
         return (trust * total).mean(), {}
+
+    def widths(self, context: Context) -> tuple[float, float]:
+        """Widths of the hypotheses at this point of the training: radian, pixel."""
+        along = min(context.progress / self.settled, 1.0)
+        angle = self.first_angle ** (1 - along) * self.last_angle**along
+        shift = self.first_shift ** (1 - along) * self.last_shift**along
+        return math.radians(angle), shift * context.batch.images.shape[-1]
 
     @staticmethod
     @torch.no_grad()
@@ -101,7 +104,7 @@ class PoseTarget(Term):
         return Pose2D.of(angle, shift), torch.ones_like(angle)
 
 
-def _pose_surprise(branch: Branch, target: Pose2D, angle_width: float, shift_width: float) -> Tensor:
+def pose_surprise(branch: Branch, target: Pose2D, angle_width: float, shift_width: float) -> Tensor:
     """Minus log mixture density (n,) of the target, without its constants, at the branch's hypotheses."""
     predicted = branch.encoding.pose
     there = branch.applied.compose(target)[:, None]

@@ -19,7 +19,8 @@ class SeedPoses:
     angle : (n,) radian
     shift : (n, 2) pixel of the training grid, (x, y)
     weight : (n,) trust, 0 (ignore) to 1
-    class_posterior : (n, k) probabilities of the classes in whose frames the poses are, or None
+    class_posterior : (n, k) probabilities of the classes in whose frames the poses are, or None; at hand for terms
+        that want it, the terms of ``harmony`` learn the content without it
     """
 
     angle: Tensor
