@@ -299,8 +299,8 @@ class Run:
         mine, theirs = geometry.box * geometry.pixel_size, card.box * card.pixel_size
         if abs(mine / theirs - 1) > 0.01:
             raise InputError(
-                f"{self.particles.path or 'the layer'}: the box is {mine:.0f} A wide, the model was trained on {theirs:.0f} A; "
-                "extract the particles again at that box width, or train on this data."
+                f"{self.particles.path or 'the layer'}: the box is {mine:.0f} A wide, the model was trained on "
+                f"{theirs:.0f} A; extract the particles again at that box width, or train on this data."
             )
         if model.templates is None:
             raise InputError("The model holds no class averages: train it on a data set first.")

@@ -17,6 +17,8 @@ from napari_harmony.engine.work import Work
 
 #: Posterior entries below this fraction of a particle's best are dropped.
 NEGLIGIBLE = 1e-2
+#: About so many of the largest are kept: a particle that fits everywhere says nothing, however finely it is averaged.
+MOST = 10
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,13 @@ class Observations:
 
     def coefficients(self, rows: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
         """Coefficients (..., size) of particles moved by ``shift`` (..., 2) pixels (x, y)."""
+        return self.basis.analyse(self.moved(rows, shift))
+
+    def moved(self, rows: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+        """Samples (..., f) of particles moved by ``shift`` (..., 2) pixels (x, y)."""
         band = self.basis.band
         turn = -2 * torch.pi / self.box * (shift[..., :1] * band.fx + shift[..., 1:] * band.fy)
-        return self.basis.analyse(self.matched[rows] * torch.polar(torch.ones_like(turn), turn))
+        return self.matched[rows] * torch.polar(torch.ones_like(turn), turn)
 
 
 @dataclass(frozen=True)
@@ -99,10 +105,11 @@ class Posterior:
         )
 
     def best(self) -> Posterior:
-        """The best entry of each particle alone, in particle order."""
+        """The best entry of each particle alone, in particle order; every particle must have one."""
         order = torch.argsort(self.weight, stable=True)
-        last = torch.zeros(len(self.log_evidence), dtype=torch.long, device=order.device)
-        last[self.particle[order]] = order
+        order = order[torch.argsort(self.particle[order], stable=True)]
+        # Not by assignment through repeated indices: which of them lands last is left open by torch.
+        last = order[torch.bincount(self.particle, minlength=len(self.log_evidence)).cumsum(0) - 1]
         return Posterior(
             self.particle[last],
             self.label[last],
@@ -223,7 +230,7 @@ def _select(
     n = len(rows)
     best = score.amax(dim=3).float() + bias[:, None] + prior[..., None]
     top = best.flatten(1).amax(dim=1)
-    floor = top + float(np.log(NEGLIGIBLE))
+    floor = _raised(best, top + float(np.log(NEGLIGIBLE)))
     near = (best >= floor[:, None, None]).nonzero()
     i, s, k = near.T
     values = score[i, s, k].float() + (bias[i, k] + prior[i, s])[:, None]
@@ -241,6 +248,15 @@ def _select(
         evidence,
         _peaks(score, best, bias, grid),
     )
+
+
+def _raised(best: torch.Tensor, floor: torch.Tensor) -> torch.Tensor:
+    """The floor (n,) of each particle, raised where more than ``MOST`` cells of (n, shifts, classes) lie above it."""
+    crowded = ((best >= floor[:, None, None]).flatten(1).sum(1) > MOST).nonzero()[:, 0]
+    if len(crowded):
+        floor = floor.clone()
+        floor[crowded] = best[crowded].flatten(1).topk(MOST, dim=1).values[:, -1]
+    return floor
 
 
 def _peaks(score: torch.Tensor, best: torch.Tensor, bias: torch.Tensor, grid: Grid) -> torch.Tensor:
@@ -293,14 +309,25 @@ class Sums:
 
 def accumulate(data: Observations, posterior: Posterior, classes: int) -> Sums:
     """Weighted sums over particles turned onto their class."""
-    basis = data.basis
-    total = torch.zeros(classes, basis.size, device=data.matched.device)
-    for part in torch.arange(len(posterior.particle), device=total.device).split(8192):
-        y = data.coefficients(posterior.particle[part], posterior.shift[part])
-        y = basis.rotate(y, posterior.psi[part]) * posterior.weight[part, None]
-        total.index_add_(0, posterior.label[part], y)
+    basis, device = data.basis, data.matched.device
+    angles, angle = torch.unique(posterior.psi, return_inverse=True)
+    # Poses on a grid share few angles: particles are added first and the sums turned.
+    few = len(angles) * classes < len(posterior.particle)
+    place = posterior.label * len(angles) + angle if few else posterior.label
+    width = data.matched.shape[1] if few else basis.size
+    kind = torch.complex64 if few else torch.float32
+    sums = torch.zeros(classes * len(angles) if few else classes, width, dtype=kind, device=device)
+    for part in torch.arange(len(posterior.particle), device=device).split(8192):
+        rows, weight = posterior.particle[part], posterior.weight[part, None]
+        y = data.moved(rows, posterior.shift[part])
+        if not few:
+            y = basis.rotate(basis.analyse(y), posterior.psi[part])
+        sums.index_add_(0, place[part], y * weight)
+    if few:
+        turned = basis.rotate(basis.analyse(sums), angles.repeat(classes))
+        sums = turned.reshape(classes, len(angles), basis.size).sum(1)
     weights = posterior.class_weights(classes)
-    return Sums(total, weights.T @ data.ctf_power, weights.sum(0))
+    return Sums(sums, weights.T @ data.ctf_power, weights.sum(0))
 
 
 def maximise(basis: SteerableBasis, sums: Sums, variance: torch.Tensor | None = None) -> Templates:

@@ -105,7 +105,8 @@ class SteerableBasis:
 
         Positive turns x towards y, as RELION's psi turns the image onto its reference.
         """
-        turned = self.to_complex(coefficients) * torch.exp(-1j * self.order * angle[..., None])
+        phase = -self.order * angle[..., None]
+        turned = self.to_complex(coefficients) * torch.polar(torch.ones_like(phase), phase)
         return self.to_real(turned)
 
     def to_complex(self, coefficients: torch.Tensor) -> torch.Tensor:
