@@ -48,7 +48,8 @@ def fair_scores(
     """Scores (n, k) of an expectation step without what particles gain from having shaped their own class."""
     scores, best = after.class_score.clone(), after.best()
     contributed = torch.zeros_like(scores)
-    contributed[before.particle, before.label] = 1
+    counted = before.weight > 0
+    contributed[before.particle[counted], before.label[counted]] = 1
     rows = torch.arange(len(scores), device=scores.device)
     scores[rows, best.label] -= own_share(data, after, sums, templates) * contributed[rows, best.label]
     return scores
@@ -85,7 +86,7 @@ def split(data: Observations, posterior: Posterior, templates: Templates) -> Pos
     basis, best, count = data.basis, posterior.best(), len(templates)
     second = torch.zeros(len(data), dtype=torch.bool, device=data.matched.device)
     for k in range(count):
-        rows = (best.label == k).nonzero()[:, 0]
+        rows = ((best.label == k) & (best.weight > 0)).nonzero()[:, 0]
         if len(rows) < 8:
             continue
         seen, density = _aligned(data, best, rows)
@@ -127,19 +128,25 @@ def centred(posterior: Posterior, classes: int) -> Posterior:
 
 
 def relabel(posterior: Posterior, kept: list[int], classes: int) -> Posterior:
-    """The posterior over the kept classes alone, numbered in their order; particles of others keep no entry."""
+    """The posterior over the kept classes alone, numbered in their order.
+
+    A particle of dropped classes only keeps one entry: its best pose, of weight 0, in the kept class that fits it
+    best. It says where to look for the particle next and shapes no class.
+    """
     place = torch.full((classes,), -1, dtype=torch.long, device=posterior.label.device)
     place[torch.as_tensor(kept, device=place.device)] = torch.arange(len(kept), device=place.device)
-    label = place[posterior.label]
+    label, scores, best = place[posterior.label], posterior.class_score[:, kept], posterior.best()
     entries = label >= 0
+    without = torch.ones(len(scores), dtype=torch.bool, device=place.device)
+    without[posterior.particle[entries]] = False
     return replace(
         posterior,
-        particle=posterior.particle[entries],
-        label=label[entries],
-        psi=posterior.psi[entries],
-        shift=posterior.shift[entries],
-        weight=posterior.weight[entries],
-        class_score=posterior.class_score[:, kept],
+        particle=torch.cat([posterior.particle[entries], without.nonzero()[:, 0]]),
+        label=torch.cat([label[entries], scores[without].argmax(1)]),
+        psi=torch.cat([posterior.psi[entries], best.psi[without]]),
+        shift=torch.cat([posterior.shift[entries], best.shift[without]]),
+        weight=torch.cat([posterior.weight[entries], torch.zeros_like(best.weight[without])]),
+        class_score=scores,
     )
 
 
