@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +22,27 @@ from napari_harmony.widgets._work import Action
 
 FOLDER = Path(__file__).parent / "images"
 SIZE = (1366, 768)
-LONGEST_RUN = 900.0
+LONGEST_RUN = 900.0  # seconds
+SETTLING = 0.8  # seconds
 
 
 class Photographer:
     """Walks through the story of a user and takes a picture at every step."""
 
-    def __init__(self, folder: Path, theme: str) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.suffix = "" if theme == "dark" else f"-{theme}"
         self.viewer = napari.Viewer(show=True)
-        self.viewer.theme = theme
         self.viewer.window.resize(*SIZE)
         self._previews = 0
 
-    def take(self, name: str, delay: float = 0.8) -> None:
-        """Photograph the window once it has settled."""
-        wait(lambda: False, delay)
-        path = self.folder / f"{name}{self.suffix}.png"
-        self.viewer.window.screenshot(str(path), canvas_only=False, flash=False)
-        print(path)
+    def take(self, name: str, themes: Sequence[str] = ("light", "dark")) -> None:
+        """Photograph the window once it has settled, in each theme."""
+        for theme in themes:
+            self.viewer.theme = theme
+            wait(lambda: False, SETTLING)
+            path = self.folder / (f"{name}.png" if theme == "dark" else f"{name}-{theme}.png")
+            self.viewer.window.screenshot(str(path), canvas_only=False, flash=False)
+            print(path)
 
     def story(self, settings: Settings) -> None:
         """Open the sample, run, look at a class, sort the table."""
@@ -70,7 +71,7 @@ class Photographer:
         harmony.runner.event.connect(on_event)
         harmony.buttons[Action.ALIGN_AND_CLUSTER].click()
         wait(lambda: self._previews >= 4 or not harmony.session.state.busy, LONGEST_RUN)
-        self.take("running", delay=0.2)
+        self.take("running", themes=["dark"])
         if not wait(lambda: not harmony.session.state.busy, LONGEST_RUN):
             raise SystemExit("the run did not end in time")
         if harmony.session.result is None:
@@ -89,17 +90,15 @@ def wait(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def main() -> None:
-    """Draw every picture, in the dark theme and in the light one."""
+    """Draw every picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=FOLDER)
-    parser.add_argument("--theme", nargs="*", default=["dark", "light"])
     parser.add_argument("--preset", default="balanced")
     chosen = parser.parse_args()
     chosen.folder.mkdir(parents=True, exist_ok=True)
-    for theme in chosen.theme:
-        photographer = Photographer(chosen.folder, theme)
-        photographer.story(Settings(classes=5, preset=chosen.preset))
-        photographer.viewer.close()
+    photographer = Photographer(chosen.folder)
+    photographer.story(Settings(classes=5, preset=chosen.preset))
+    photographer.viewer.close()
 
 
 if __name__ == "__main__":

@@ -62,6 +62,11 @@ def test_from_file_to_star_and_back(viewer: Any, qtbot: QtBot, tmp_path: Path) -
     (stack,) = viewer.open(tmp_path / "stack.mrcs", plugin=PLUGIN)
     harmony = dock(viewer, "Harmony")
     harmony.form.set_settings(Settings(classes=3, preset="fast", device="cpu"))
+    with qtbot.waitSignal(harmony.runner.event, timeout=60_000):
+        harmony.buttons[Action.ALIGN_AND_CLUSTER].click()
+    with qtbot.waitSignal(harmony.runner.cancelled, timeout=30_000):
+        qtbot.mouseClick(harmony.run_row.cancel_button, Qt.MouseButton.LeftButton)
+    assert harmony.session.result is None and harmony.buttons[Action.ALIGN_AND_CLUSTER].isEnabled()
     with qtbot.waitSignal(harmony.runner.done, timeout=240_000):
         qtbot.mouseClick(harmony.buttons[Action.ALIGN_AND_CLUSTER], Qt.MouseButton.LeftButton)
     assert {role_of(x) for x in viewer.layers} == {"particles", "aligned", "averages", "labels"}

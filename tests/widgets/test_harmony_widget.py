@@ -266,6 +266,18 @@ def test_a_new_result_replaces_its_layers(qtbot: QtBot, dock: HarmonyWidget, vie
     assert viewer.layers["aligned particles"].data.result is dock.session.result
 
 
+def test_the_view_fits_when_the_tiles_change_and_only_then(
+    qtbot: QtBot, dock: HarmonyWidget, viewer: ViewerModel
+) -> None:
+    press(qtbot, dock, Action.ALIGN_AND_CLUSTER)
+    viewer.scene.camera.zoom = 0.123
+    press(qtbot, dock, Action.ALIGN_AND_CLUSTER)
+    assert viewer.scene.camera.zoom == 0.123  # where the user was looking
+    dock.form.classes_spin.setValue(12)
+    press(qtbot, dock, Action.CLUSTER)
+    assert viewer.scene.camera.zoom != 0.123
+
+
 def test_a_click_on_an_average_selects_its_particles(qtbot: QtBot, dock: HarmonyWidget, viewer: ViewerModel) -> None:
     press(qtbot, dock, Action.ALIGN_AND_CLUSTER)
     result, layer = dock.session.result, viewer.layers["class averages"]

@@ -72,11 +72,15 @@ class ResultLayers:
     def _show_averages(
         self, averages: Any, counts: Any, resolution: Any, pixel_size: float, layer: Any, particles: Particles
     ) -> None:
-        new = not any(role_of(x) == "averages" and self._belongs(x, layer) for x in self._viewer.layers)
+        before = self._picture_size(layer)
         for drawn in average_layers(averages, counts, resolution, pixel_size, space_of(layer), particles.box):
             self._put(drawn, layer)
-        if new:
-            self._viewer.fit_to_view()
+        if self._picture_size(layer) != before:
+            self._viewer.fit_to_view()  # the picture came, or its number of tiles changed
+
+    def _picture_size(self, layer: Any) -> tuple[int, ...] | None:
+        pictures = [x for x in self._viewer.layers if role_of(x) == "averages" and self._belongs(x, layer)]
+        return pictures[0].data.shape if pictures else None
 
     def _belongs(self, drawn: Any, layer: Any) -> bool:
         return drawn.metadata[KEY].get(_SET) == _set_of(layer)
