@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from napari_harmony.cli.jobs import Job, run_align
 from napari_harmony.cli.progress import make_reporter
-from napari_harmony.cli.scoring import evaluate_output, score_lines
+from napari_harmony.cli.scoring import evaluate_output
 from napari_harmony.cli.streams import complain, say
 from napari_harmony.engine.settings import Settings
 from napari_harmony.outputs import check_target, names
@@ -21,9 +21,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SAMPLE, TRUTH, PICTURE = "sample/particles.star", "sample/truth.csv", "class_averages.png"
-#: What of all scores the demo prints: degrees, shares from 0 to 1, pixels.
-HEADLINES = ("accuracy", "homogeneity", "rotation_median", "rotation_under_10", "shift_median")
-
+#: What of all scores the demo prints: the score's name, words for it, factor, and unit.
+HEADLINES = (
+    ("accuracy", "particles in the right class", 100.0, "%"),
+    ("rotation_median", "rotation error, median", 1.0, "degrees"),
+    ("rotation_under_10", "rotation error under 10 degrees", 100.0, "%"),
+    ("shift_median", "shift error, median", 1.0, "pixels"),
+)
 #: Until the docks have found their places, and the canvas its size.
 _LAYOUT_MS = 500
 
@@ -49,8 +53,9 @@ def run_demo(out: Path, *, gui: bool, device: str, seed: int, json_progress: boo
             reporter.finish("scores against the known truth", scores=scores)
     else:
         say("Against the known truth of the simulated particles:")
-        for line in score_lines({name: scores[name] for name in HEADLINES if name in scores}, as_json=False):
-            say(f"  {line}")
+        for name, words, factor, unit in HEADLINES:
+            if name in scores:
+                say(f"  {words:<32} {factor * scores[name]:6.2f} {unit}")
         say(f"Report: {out / names.REPORT}\nClass averages: {out / PICTURE}")
     if gui and has_display():
         show(out)
