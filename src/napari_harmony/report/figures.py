@@ -43,7 +43,7 @@ def frc_svg(result: Result) -> str | None:
         axes.axhline(THRESHOLD, color=_INK, alpha=0.4, linewidth=0.8, linestyle=":", label="0.143")
         axes.set(xlim=(0, float(frequency[-1])), ylim=(-0.15, 1.05), xlabel="resolution (Å)", ylabel="FRC")
         axes.xaxis.set_major_formatter(lambda value, _: f"{1 / value:.3g}" if value > 0 else "")
-        axes.legend(loc="upper right", ncols=2, fontsize=8, frameon=False, labelcolor=_INK)
+        axes.legend(loc="lower left", ncols=2, fontsize=8, frameon=False, labelcolor=_INK)
 
     return _svg("frc", draw, (9.2, 3.4))
 
