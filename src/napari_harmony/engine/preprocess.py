@@ -23,8 +23,13 @@ if TYPE_CHECKING:
 
 #: Images per read.
 BATCH = 512
+#: Where the background holds less than this share of the power, images count as free of noise, and this share of
+#: their power as variation between particles of one content.
+CLEAN, VARIATION = 0.01, 0.3
 #: Smallest number of particles, and of pixels across, that a run makes sense with.
 LEAST_BOX = 16
+#: Smallest mask diameter in pixels of the working grid.
+LEAST_MASK = 4
 
 
 @dataclass(frozen=True)
@@ -60,8 +65,8 @@ class Prepared:
         unit variance per sample; unusable images are zero
     ctf : (n, box, box // 2 + 1) float32, CTF over the noise amplitude: ``samples = ctf * signal + white noise``
     noise : (shells,) noise amplitude per ring that was divided out
-    usable : (n,) bool
-    flags : (n,) str, why an image is unusable or suspect
+    usable : (n,) bool; of exact copies only the first is usable, for the others would let noise agree with itself
+    flags : (n,) str, why an image is unusable
     keys : (n,) uint64, a fingerprint of each image, which gives the particles an order of their own
     geometry : lengths
     """
@@ -116,19 +121,24 @@ def _azimuthal_power(ctf: torch.Tensor, basis: SteerableBasis) -> torch.Tensor:
     return rings[:, low] * (1 - high_share) + rings[:, low + 1] * high_share
 
 
+def name_of(particles: Particles) -> str:
+    """What messages call the particles."""
+    return str(particles.path or "the layer")
+
+
 def working_geometry(particles: Particles, settings: Settings, largest: int = 64) -> Geometry:
     """Choose the working grid: the source's own, or Fourier-cropped to ``largest`` pixels."""
     source, pixel = particles.box, particles.pixel_size
     if source < LEAST_BOX:
-        raise InputError(f"{particles.path}: the images are {source} pixels wide; at least {LEAST_BOX} are needed.")
+        raise InputError(f"{name_of(particles)}: the images are {source} pixels wide; at least {LEAST_BOX} are needed.")
     box = min(source, largest)
     scale = source / box
-    diameter = settings.mask_diameter / pixel if settings.mask_diameter else 0.9 * source
+    diameter = settings.mask_diameter / pixel if settings.mask_diameter is not None else 0.9 * source
     reach = settings.max_shift / pixel if settings.max_shift is not None else 0.16 * source
-    if not 4 <= diameter <= source:
+    if not LEAST_MASK * scale <= diameter <= source:
         raise InputError(
             f"mask diameter: {settings.mask_diameter:g} A is {diameter:.1f} pixels; "
-            f"give {4 * pixel:g} to {source * pixel:g} A for this {source}-pixel box."
+            f"give {LEAST_MASK * scale * pixel:g} to {source * pixel:g} A for this {source}-pixel box."
         )
     if not 0 <= reach <= source / 2:
         raise InputError(
@@ -162,10 +172,10 @@ def prepare(particles: Particles, settings: Settings, device: torch.device, larg
     rings = _rings(box, device)
     inverse = (1.0 / noise)[rings.clamp_max(len(noise) - 1)]
     samples *= inverse
+    flags[(flags == "") & _repeated(keys)] = "duplicate"
     usable = flags == ""
-    flags[usable & _repeated(keys)] = "duplicate"
     if not usable.any():
-        raise InputError(f"{particles.path}: no image holds a finite signal; check the stack.")
+        raise InputError(f"{name_of(particles)}: no image holds a finite signal; check the stack.")
     ctf = _ctf(particles, geometry, device) * inverse
     return Prepared(samples, ctf, noise, usable, flags, keys, geometry)
 
@@ -177,7 +187,7 @@ def _suspicions(images: NDArray[np.float32]) -> list[str]:
         if not np.isfinite(image).all():
             words.append("not-finite")
         else:
-            flat = image.max() - image.min() <= 1e-6 * max(1.0, float(np.abs(image).max()))
+            flat = image.max() - image.min() <= 1e-6 * float(np.abs(image).max())
             words.append("constant" if flat else "")
     return words
 
@@ -226,15 +236,21 @@ class _NoiseSpectrum:
         self.weight = _outside(geometry.source_box, geometry.mask_radius * geometry.scale, device)
         self.rings = _rings(geometry.box, device)
         self.power = torch.zeros(int(self.rings.max()) + 1, dtype=torch.float64, device=device)
+        self.whole = torch.zeros_like(self.power)
         self.images = 0
 
     def add(self, images: torch.Tensor, good: torch.Tensor) -> torch.Tensor:
+        if not good.any():
+            # The Fourier transform of no image at all is an error.
+            return cropped_transform(images, self.geometry.box)
         background = images[good] * self.weight
         background = background - background.mean((1, 2), keepdim=True) * (self.weight / self.weight.mean())
         power = (cropped_transform(background, self.geometry.box).abs() ** 2).double().sum(0)
         self.power.index_add_(0, self.rings.flatten(), (power / (self.weight**2).mean()).flatten())
         self.images += int(good.sum())
-        return cropped_transform(images, self.geometry.box)
+        samples = cropped_transform(images, self.geometry.box)
+        self.whole.index_add_(0, self.rings.flatten(), (samples[good].abs() ** 2).double().sum(0).flatten())
+        return samples
 
     def amplitude(self) -> torch.Tensor:
         """Noise amplitude per ring, smoothed over three rings (the background's own window blurs it as much)."""
@@ -243,6 +259,11 @@ class _NoiseSpectrum:
         power[0] = power[1]
         padded = torch.nn.functional.pad(power[None, None], (1, 1), mode="replicate")[0, 0]
         smooth = (padded[:-2] + padded[1:-1] + padded[2:]) / 3
+        whole = self.whole / counts / max(self.images, 1)
+        whole[0] = whole[1]
+        if smooth.sum() < CLEAN * whole.sum():
+            # Images without noise: what differs between particles of one content takes its place.
+            smooth = torch.maximum(smooth, VARIATION * whole)
         return smooth.clamp_min(1e-6 * float(smooth.max())).sqrt().float()
 
 
