@@ -39,6 +39,7 @@ class Findings:
     scale : (m,) magnification
     junk : (m,) fits no class
     agreement : of independent halves, or None where the run had none
+    numbered : the classes are those of a saved model and keep their numbers
     """
 
     rows: NDArray[np.int64]
@@ -50,23 +51,41 @@ class Findings:
     scale: NDArray[np.float32]
     junk: NDArray[np.bool_]
     agreement: Agreement | None
+    numbered: bool = False
+
+    @property
+    def structure(self) -> bool:
+        """Whether any class is more than noise, as far as anybody looked."""
+        return self.agreement is None or bool(self.agreement.significant.any())
+
+    @property
+    def member(self) -> NDArray[np.bool_]:
+        """(m,) which particles count for their class.
+
+        Where nothing is significant everything is junk; the classes stay, so that the user can see for himself.
+        """
+        return ~self.junk if self.structure else np.ones(len(self.junk), dtype=bool)
+
+    def order(self) -> NDArray[np.int64]:
+        """(k,) the classes in the order of their numbers: from the largest, unless they have numbers already."""
+        classes = len(self.templates)
+        if self.numbered:
+            return np.arange(classes)
+        label = self.posterior.best().label.cpu().numpy()
+        return np.argsort(-np.bincount(label[self.member], minlength=classes), kind="stable")
 
 
 def assemble(
     prepared: Prepared, findings: Findings, settings: Settings, pixel_size: float, provenance: dict[str, Any]
 ) -> Result:
-    """The result of a run; classes are numbered from the largest."""
+    """The result of a run."""
     geometry, classes = prepared.geometry, len(findings.templates)
-    best = findings.posterior.best()
-    label = best.label.cpu().numpy()
-    structure = findings.agreement is None or bool(findings.agreement.significant.any())
-    # Where nothing is significant everything is junk; the classes stay, so that the user can see for himself.
-    member = ~findings.junk if structure else np.ones(len(label), dtype=bool)
-    order = np.argsort(-np.bincount(label[member], minlength=classes), kind="stable")
+    label = findings.posterior.best().label.cpu().numpy()
+    order = findings.order()
     number = np.empty(classes, dtype=np.int64)
     number[order] = np.arange(1, classes + 1)
     symmetric = _symmetric_classes(findings.basis, findings.templates)
-    rows = _rows(findings, geometry, np.where(member, number[label], 0), symmetric[label])
+    rows = _rows(findings, geometry, np.where(findings.member, number[label], 0), symmetric[label])
     table = _complete(rows, prepared, findings)
     curves = findings.agreement or _no_agreement(classes, geometry)
     shells = np.arange(1, curves.frc.shape[1] + 1) / (geometry.box * geometry.pixel_size)
@@ -83,7 +102,7 @@ def assemble(
         summary={
             "parameters": asdict(settings),
             "seed": settings.seed,
-            "warnings": _warnings(prepared, findings, structure),
+            "warnings": _warnings(prepared, findings),
             **provenance,
         },
     )
@@ -131,19 +150,29 @@ def flip_odds(posterior: Posterior, best: Posterior) -> torch.Tensor:
 
 
 def _complete(rows: pd.DataFrame, prepared: Prepared, findings: Findings) -> pd.DataFrame:
-    """A row for every input particle; those that could not be used have no class and say why."""
+    """A row for every input particle; those that could not be used have no class and say why.
+
+    Exact copies of an earlier image were left out too, but have what was found for it.
+    """
     blank = dict.fromkeys(rows.columns, 0.0) | {"class_number": 0, "psi_spread": UNKNOWN_ANGLE, "flags": ""}
     blank |= {"scale": 1.0, "contrast": 1.0, "shift_spread": prepared.geometry.max_shift * prepared.geometry.scale}
     table = pd.DataFrame(blank, index=pd.RangeIndex(len(prepared)))
+    source = _originals(prepared)
     for name in table.columns:
         values = table[name].to_numpy().copy()
         values[findings.rows] = rows[name].to_numpy()
-        table[name] = values
+        table[name] = values[source]
     both = [",".join(filter(None, words)) for words in zip(prepared.flags, table["flags"], strict=True)]
     table["flags"] = both
     table["class_number"] = table["class_number"].astype(np.int64)
     codes = [c for c in table.columns if c not in COLUMNS]
     return table[[*COLUMNS, *codes]]
+
+
+def _originals(prepared: Prepared) -> NDArray[np.int64]:
+    """The row (n,) of the first of exact copies, for each image."""
+    _, first, same = np.unique(prepared.keys, return_index=True, return_inverse=True)
+    return np.asarray(first[same], dtype=np.int64)
 
 
 def _symmetric_classes(basis: SteerableBasis, templates: Templates) -> NDArray[np.bool_]:
@@ -161,16 +190,16 @@ def _no_agreement(classes: int, geometry: Geometry) -> Agreement:
     return Agreement(nothing, nothing.copy(), np.full(classes, np.nan, np.float32), np.zeros(classes, dtype=bool))
 
 
-def _warnings(prepared: Prepared, findings: Findings, structure: bool) -> list[str]:
+def _warnings(prepared: Prepared, findings: Findings) -> list[str]:
     """What the user should know first."""
     said = []
-    if not structure:
+    if not findings.structure:
         said.append(
             f"{NO_STRUCTURE}: independent halves of the data do not agree on any class average more than noise would"
         )
-    unusable = int((~prepared.usable).sum())
+    unusable = int((~prepared.usable & (prepared.flags != "duplicate")).sum())
     if unusable:
         said.append(f"{unusable} images hold no finite signal and were left out")
-    if structure and findings.junk.mean() > 0.3:
+    if findings.structure and findings.junk.mean() > 0.3:
         said.append(f"{findings.junk.mean():.0%} of the particles fit no class better than noise would")
     return said

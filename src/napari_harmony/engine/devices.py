@@ -17,6 +17,8 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise InputError(f"device: '{name}' is unknown; choose auto, cpu, cuda, cuda:N or mps.") from error
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise InputError(f"device: '{name}' is unknown; choose auto, cpu, cuda, cuda:N or mps.")
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
         raise InputError(f"device: '{name}' is not visible to torch {torch.__version__}; choose auto or cpu.")
     if device.type == "mps" and not torch.backends.mps.is_available():

@@ -128,7 +128,7 @@ class Search:
         """Poses fine enough for the band of ``basis``."""
         cycles = basis.band.limit
         step = self.geometry.box / (4 * cycles)
-        reach = 2.2 * step if local else min(self.geometry.max_shift, max(4 * self.sigma, 2 * step))
+        reach = min(2.2 * step if local else max(4 * self.sigma, 2 * step), self.geometry.max_shift)
         rotations = 6 * int(np.ceil(cycles)) if "rotation" in self.transforms else 1
         return pose_grid(rotations, reach if "translation" in self.transforms else 0.0, step, self.sigma, self.device)
 
@@ -276,9 +276,10 @@ def _compare(
     """Correlate the halves' averages, and score each half's particles under the other half's classes and decoys."""
     coarse, fine = search.basis(plan.settle[-1]), search.basis(np.inf)
     target = maximise(coarse, accumulate(search.prepared.observe(coarse), posterior, classes))
-    placed = []
+    placed: list[Sums] = []
     for half, (found, count) in zip(halves, checks, strict=True):
-        turned = yield from portion(_onto(search, target, coarse, half, found, count), 0.0, 0.1)
+        work = _onto(search, target, coarse, half, found, count)
+        turned = yield from portion(work, 0.1 * len(placed), 0.1 * len(placed) + 0.1)
         placed.append(accumulate(half.prepared.observe(fine), turned, classes))
     grid = pose_grid(180, 2.0, 0.5, search.sigma, search.device)
     agreement = compare_halves(fine, search.geometry.box, placed[0], placed[1], grid, search.generator)

@@ -26,13 +26,13 @@ EPOCHS = {"fast": (10, 60), "balanced": (20, 120), "thorough": (60, 200)}
 EPOCHS_2022 = {"fast": 60, "balanced": 200, "thorough": 400}
 
 
-def network_input(prepared: Prepared) -> tuple[torch.Tensor, torch.Tensor]:
+def network_input(prepared: Prepared, size: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """Images (n, b, b) with flipped phases and unit noise, and their CTF magnitude (n, b, b // 2 + 1).
 
-    Both are Fourier-cropped to the network's grid.
+    Both are Fourier-cropped to the network's grid, which has ``size`` pixels, or as many as a new network gets.
     """
     box = prepared.geometry.box
-    size = min(NETWORK_BOX, box - box % 2)
+    size = size or min(NETWORK_BOX, box - box % 2)
     half = size // 2
     rows = torch.cat([torch.arange((size + 1) // 2), torch.arange(box - half, box)]).to(prepared.samples.device)
     ctf = prepared.ctf[:, rows, : half + 1]
@@ -112,7 +112,7 @@ def propose(model: HarmonyModel, prepared: Prepared) -> Work[Proposals]:
     network = model.network.to(prepared.samples.device)
     for start in range(0, len(prepared), batch):
         rows = torch.arange(start, min(start + batch, len(prepared)), device=prepared.samples.device)
-        images, _ = network_input(prepared.subset(rows))
+        images, _ = network_input(prepared.subset(rows), model.card.box)
         parts.append(network.propose(images))
         yield min(1.0, (start + batch) / len(prepared))
     return join_proposals(parts)

@@ -24,7 +24,7 @@ from napari_harmony.engine.learning import (
     propose,
     train_network,
 )
-from napari_harmony.engine.preprocess import Prepared, prepare
+from napari_harmony.engine.preprocess import Prepared, name_of, prepare
 from napari_harmony.engine.refine import Refined, refine, with_poses
 from napari_harmony.engine.saved import load_discovery, save_discovery
 from napari_harmony.engine.search import Posterior, Templates, accumulate, maximise
@@ -82,7 +82,7 @@ class Run:
         """Prepare the particles, in an order of their own, so that their order in the file does not matter."""
         if len(self.particles) < LEAST_PARTICLES:
             raise InputError(
-                f"{self.particles.path or 'the layer'}: {len(self.particles)} particles are too few; "
+                f"{name_of(self.particles)}: {len(self.particles)} particles are too few; "
                 f"give at least {LEAST_PARTICLES}."
             )
         work = prepare(self.particles, self.settings, self.device)
@@ -94,7 +94,7 @@ class Run:
         rows = np.flatnonzero(prepared.usable)
         if len(rows) < LEAST_PARTICLES:
             raise InputError(
-                f"{self.particles.path or 'the layer'}: only {len(rows)} images hold a finite signal; "
+                f"{name_of(self.particles)}: only {len(rows)} images hold a finite signal of their own; "
                 f"at least {LEAST_PARTICLES} are needed."
             )
         rows = rows[np.argsort(prepared.keys[rows], kind="stable")]
@@ -123,7 +123,7 @@ class Run:
         usable, rows = self.usable(prepared)
         templates, search, basis = self._model_templates(model, usable)
         proposals = yield from self.clock.follow("proposing", propose(model, usable))
-        near = self._proposed(proposals, usable)
+        near = _proposed(proposals, usable.geometry.box / model.card.box)
         quick = self.settings.preset == "fast"
         centre = near if quick else None
         posterior = yield from self.clock.follow("searching", search.expect(templates, basis, quick, centre))
@@ -132,7 +132,7 @@ class Run:
             posterior, accumulate(usable.observe(basis), posterior, len(templates)), basis, None, junk, search.sigma
         )
         findings = yield from self.clock.follow("refining poses", self._finish(usable, rows, found, basis, proposals))
-        return self._result(prepared, findings)
+        return self._result(prepared, replace(findings, numbered=True))
 
     def cluster(self, result: Result) -> Generator[Event, None, Result]:
         """Group content codes anew, and let particles and averages settle on the new classes."""
@@ -154,7 +154,8 @@ class Run:
         posterior = yield from self.clock.follow("settling classes", search.iterate(plan.refine, classes, start))
         basis = search.basis(REFINE_BAND[self.settings.preset])
         sums = accumulate(usable.observe(basis), posterior, classes)
-        junk = torch.as_tensor(result.table["flags"].str.contains("junk").to_numpy(dtype=bool)[rows])
+        flags = result.table["flags"].fillna("").str.contains("junk")
+        junk = torch.as_tensor(flags.to_numpy(dtype=bool)[rows])
         found = Discovery(posterior, sums, basis, None, junk, search.sigma)
         work = self._finish(usable, rows, found, basis, None, content)
         return self._result(prepared, (yield from self.clock.follow("refining poses", work)))
@@ -178,11 +179,20 @@ class Run:
         card = model_card(usable.geometry, self.settings, box, classes, len(usable))
         best, step = found.posterior.best(), box / usable.geometry.box
         seeds = SeedPoses(-best.psi, -best.shift * step, best.weight, found.posterior.class_weights(classes))
-        state = self.folder / "training.safetensors" if self.folder is not None else None
-        network = yield from self.clock.follow("training", train_network(usable, card, seeds, state))
+        network = yield from self.clock.follow("training", train_network(usable, card, seeds, self._training_state()))
         model = HarmonyModel(network, card)
         proposals = yield from self.clock.follow("proposing", propose(model, usable))
         return model, proposals
+
+    def _training_state(self) -> Path | None:
+        """The file of the training's state; that of an earlier run goes where this one does not resume it."""
+        if self.folder is None:
+            return None
+        self.folder.mkdir(parents=True, exist_ok=True)
+        state = self.folder / "training.safetensors"
+        if not self.resume:
+            state.unlink(missing_ok=True)
+        return state
 
     def _fit_published(
         self, prepared: Prepared, usable: Prepared, rows: np.ndarray
@@ -190,14 +200,13 @@ class Run:
         """The published objective as it stands: the network alone gives poses and content."""
         images, _ = network_input(usable.subset(torch.arange(1, device=self.device)))
         card = model_card(usable.geometry, self.settings, images.shape[-1], self.settings.classes or 1, len(usable))
-        state = self.folder / "training.safetensors" if self.folder is not None else None
-        network = yield from self.clock.follow("training", train_network(usable, card, None, state))
+        network = yield from self.clock.follow("training", train_network(usable, card, None, self._training_state()))
         model = HarmonyModel(network, card)
         proposals = yield from self.clock.follow("proposing", propose(model, usable))
         content = proposals.content_mean.cpu().numpy()
         label = cluster_content(content, self.settings.classes, self.settings.seed)
         search = self.search(usable)
-        near = self._proposed(proposals, usable)
+        near = _proposed(proposals, usable.geometry.box / card.box)
         posterior = replace(near, label=torch.as_tensor(label, device=self.device))
         basis, classes = search.basis(np.inf), int(label.max()) + 1
         sums = accumulate(usable.observe(basis), posterior, classes)
@@ -263,7 +272,7 @@ class Run:
                 found.sigma,
                 free_contrast="contrast" in transforms,
                 turn=move and "rotation" in transforms,
-                move=move and "translation" in transforms,
+                move=move and "translation" in transforms and usable.geometry.max_shift > 0,
             )
         )
 
@@ -280,7 +289,7 @@ class Run:
         from napari_harmony.engine.discovery import render_averages
 
         classes, label = len(findings.templates), findings.posterior.best().label.cpu().numpy()
-        order = np.argsort(-np.bincount(label[~findings.junk], minlength=classes), kind="stable")
+        order = findings.order()
         number = np.empty(classes, dtype=np.int64)
         number[order] = np.arange(classes)
         images = render_averages(findings.basis, findings.templates.coefficients, usable.geometry.box)
@@ -299,8 +308,13 @@ class Run:
         mine, theirs = geometry.box * geometry.pixel_size, card.box * card.pixel_size
         if abs(mine / theirs - 1) > 0.01:
             raise InputError(
-                f"{self.particles.path or 'the layer'}: the box is {mine:.0f} A wide, the model was trained on "
+                f"{name_of(self.particles)}: the box is {mine:.0f} A wide, the model was trained on "
                 f"{theirs:.0f} A; extract the particles again at that box width, or train on this data."
+            )
+        if geometry.box < card.box:
+            raise InputError(
+                f"{name_of(self.particles)}: the images are {geometry.box} pixels wide, the model works on {card.box}; "
+                "give particles with smaller pixels, or train on this data."
             )
         if model.templates is None:
             raise InputError("The model holds no class averages: train it on a data set first.")
@@ -314,21 +328,19 @@ class Run:
         coefficients = basis.analyse(spectrum[:, rows, band.column])
         return Templates(coefficients, torch.log(share.to(self.device).clamp_min(1e-6))), search, basis
 
-    def _proposed(self, proposals: Proposals, usable: Prepared) -> Posterior:
-        """The network's best hypotheses as a posterior without classes."""
-        best: Pose2D = proposals.best
-        box, _ = network_input(usable.subset(torch.arange(1, device=self.device)))
-        scale = usable.geometry.box / box.shape[-1]
-        return _certain(
-            -best.angle, -best.shift * scale, torch.zeros(len(usable), dtype=torch.long, device=self.device)
-        )
-
     def _known_poses(self, result: Result, rows: np.ndarray, label: np.ndarray) -> Posterior:
         table = result.table.iloc[rows]
         scale = self.particles.box / min(self.particles.box, 64)
         psi = torch.as_tensor(np.deg2rad(table["psi"].to_numpy(float)), dtype=torch.float32, device=self.device)
         origin = torch.as_tensor(table[["origin_x", "origin_y"]].to_numpy(float) / scale, dtype=torch.float32)
         return _certain(psi, origin.to(self.device), torch.as_tensor(label, device=self.device))
+
+
+def _proposed(proposals: Proposals, scale: float) -> Posterior:
+    """The network's best hypotheses as a posterior without classes; ``scale``: working per network pixels."""
+    best: Pose2D = proposals.best
+    label = torch.zeros(len(best), dtype=torch.long, device=best.angle.device)
+    return _certain(-best.angle, -best.shift * scale, label)
 
 
 def _certain(psi: torch.Tensor, shift: torch.Tensor, label: torch.Tensor) -> Posterior:

@@ -33,6 +33,7 @@ def save_discovery(path: Path, found: Discovery) -> None:
     if found.agreement is not None:
         tensors |= {f"agreement.{name}": torch.as_tensor(getattr(found.agreement, name)) for name in _AGREEMENT}
     flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".part")
     try:
         save_file(flat, beside, {"sigma": json.dumps(found.sigma)})
