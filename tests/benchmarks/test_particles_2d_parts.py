@@ -113,9 +113,19 @@ def test_aspire_neighbours_become_classes(case: cases.Case) -> None:
 def test_records_are_replaced_and_shown(tmp_path: Path) -> None:
     path, readme = tmp_path / "r.json", tmp_path / "README.md"
     record = {
-        "set": "V", "densities": ["a"], "count": 3, "classes": 2, "data_seed": 0, "method": "relion", "seed": 0,
-        "arguments": [], "scores": {"accuracy": 0.5, "flips": float("nan")}, "seconds": 61.0, "peak_mb": 512.0,
-        "note": "", "machine": {"cpu": "c", "cores": 2, "python": "3", "torch": "2", "napari-harmony": "0"},
+        "set": "V",
+        "densities": ["a"],
+        "count": 3,
+        "classes": 2,
+        "data_seed": 0,
+        "method": "relion",
+        "seed": 0,
+        "arguments": [],
+        "scores": {"accuracy": 0.5, "flips": float("nan")},
+        "seconds": 61.0,
+        "peak_mb": 512.0,
+        "note": "",
+        "machine": {"cpu": "c", "cores": 2, "python": "3", "torch": "2", "napari-harmony": "0"},
     }
     tables.keep(path, record)
     tables.keep(path, record | {"scores": {"accuracy": 0.75}})
