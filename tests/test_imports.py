@@ -24,7 +24,7 @@ PARTS = (
     ("report",),
     ("outputs",),
     ("harmony",),
-    ("session", "_layers"),
+    ("session", "_layers", "_averages"),
     ("_reader", "_writer", "_sample_data", "widgets"),
     ("cli",),
 )

@@ -86,7 +86,7 @@ def test_gradients_ignore_that_the_gain_was_solved_for() -> None:
     shown = shown.clone().requires_grad_()
     direction = picture().clone()
     (slope,) = torch.autograd.grad(fit(batch, shown, alone(truth()), Competition()).error.sum(), shown)
-    step = 1e-2
+    step = 1e-1  # the error is nearly quadratic in the picture; smaller steps drown in float32
     with torch.no_grad():
         up = fit(batch, shown + step * direction, alone(truth()), Competition()).error.double().sum()
         down = fit(batch, shown - step * direction, alone(truth()), Competition()).error.double().sum()
