@@ -44,6 +44,8 @@ def _run(arguments: list[str], debug: bool) -> int:
     previous = _on_terminate(_terminate)
     try:
         returned = get_command(app).main(arguments, prog_name=PROGRAM, standalone_mode=False)
+        if returned == INTERRUPTED:  # typer turns Ctrl-C into this code without a word
+            complain("Interrupted.")
         return returned if isinstance(returned, int) else OK
     except SystemExit as request:
         return request.code if isinstance(request.code, int) else FAILED
