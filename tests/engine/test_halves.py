@@ -1,0 +1,121 @@
+"""Halves of the data agree on what is there, and on noise no more than chance."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from engine_data import basis_of, certain, draw, observations
+
+from napari_harmony.engine.halves import (
+    THRESHOLD,
+    _crossing,
+    compare_halves,
+    random_phases,
+    ring_correlation,
+    unexplained,
+)
+from napari_harmony.engine.search import Sums, accumulate, pose_grid
+
+GRID = pose_grid(72, 2.0, 0.5, 1.0)
+#: Shells on which decoys can differ from each other.
+TELLING = 0.95
+
+
+def sums_of(images: torch.Tensor, label: np.ndarray, classes: int) -> Sums:
+    data = observations(images, basis_of(32, 13.0))
+    return accumulate(data, certain(np.zeros(len(images)), np.zeros((len(images), 2)), label), classes)
+
+
+def noise(seed: int, count: int = 60) -> torch.Tensor:
+    return torch.randn(count, 32, 32, generator=torch.Generator().manual_seed(seed))
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def test_equal_halves_agree_everywhere() -> None:
+    label = np.arange(60) % 3
+    half = sums_of(5 * torch.cat([draw(k) for k in label]) + noise(0), label, 3)
+    agreement = compare_halves(basis_of(32, 13.0), 32, half, half, GRID, generator())
+    assert agreement.frc.shape == agreement.floor.shape == (3, 13)
+    assert agreement.frc.min() > 0.99
+    assert agreement.significant.all()
+    np.testing.assert_allclose(agreement.resolution, 13, atol=0.01)
+
+
+def test_halves_of_one_particle_agree_below_a_resolution() -> None:
+    psi = np.full(60, 35.0)
+    signal = 2 * draw(0)
+    turned = 2 * draw(0, psi[:1], [[1.0, -0.5]])
+    zero = np.zeros(60, dtype=int)
+    first, second = sums_of(signal + noise(1), zero, 1), sums_of(turned + noise(2), zero, 1)
+    agreement = compare_halves(basis_of(32, 13.0), 32, first, second, GRID, generator())
+    assert agreement.significant.all()
+    assert agreement.frc[0, :5].min() > 0.9
+    assert 5 < agreement.resolution[0] < 13
+
+
+def test_halves_of_noise_stay_within_the_floor() -> None:
+    label = np.arange(60) % 3
+    agreement = compare_halves(
+        basis_of(32, 13.0), 32, sums_of(noise(1), label, 3), sums_of(noise(2), label, 3), GRID, generator()
+    )
+    telling = agreement.floor[0] < TELLING
+    assert telling.sum() >= 5
+    assert (agreement.frc <= agreement.floor)[:, telling].all()
+    assert not agreement.significant.any()
+    assert np.isnan(agreement.resolution).all()
+
+
+def test_a_class_without_two_halves_has_no_curve() -> None:
+    label = np.arange(60) % 2
+    both = sums_of(5 * torch.cat([draw(k) for k in label]) + noise(0), label, 2)
+    only_first = sums_of(5 * draw(0) + noise(3), np.zeros(60, dtype=int), 2)
+    agreement = compare_halves(basis_of(32, 13.0), 32, both, only_first, GRID, generator())
+    assert agreement.significant.tolist() == [True, False]
+    assert np.isfinite(agreement.frc[0]).all()
+    assert np.isnan(agreement.frc[1]).all()
+    assert np.isnan(agreement.resolution[1])
+
+
+def test_decoys_have_the_same_spectrum_and_another_structure() -> None:
+    basis = basis_of()
+    c = torch.randn(2, basis.size, generator=generator())
+    decoy = random_phases(basis, c, generator())
+    torch.testing.assert_close(basis.to_complex(decoy).abs(), basis.to_complex(c).abs())
+    assert torch.cosine_similarity(decoy, c).abs().max() < 0.4
+
+
+def test_ring_correlation_is_that_of_each_ring() -> None:
+    one = torch.randn(2, 6, dtype=torch.complex64, generator=generator())
+    two = torch.cat([2 * one[:, :3], -0.5 * one[:, 3:]], dim=1)
+    rings = ring_correlation(one, two, torch.tensor([0, 0, 0, 1, 1, 1]), 2)
+    torch.testing.assert_close(rings, torch.tensor([[1.0, -1.0], [1.0, -1.0]]))
+
+
+def test_resolution_is_read_between_shells() -> None:
+    # Shell i is at i + 1 cycles per box.
+    curve = np.array([1.0, 0.8, THRESHOLD + 0.1, THRESHOLD - 0.1, 0.5], np.float32)
+    assert _crossing(curve) == pytest.approx(3.5)
+    assert _crossing(np.array([0.0, 0.9, 0.9], np.float32)) == 3
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_junk_is_told_from_particles_at_the_rate_asked(seed: int) -> None:
+    drawn = np.random.default_rng(seed)
+    junk, real = drawn.normal(0, 3, 400), drawn.normal(15, 3, 400)
+    rejected = unexplained(torch.as_tensor(np.concatenate([junk, real])), rate=0.05).numpy()
+    assert (~rejected[:400]).sum() / (~rejected).sum() < 0.1
+    assert rejected[400:].mean() < 0.05
+
+
+def test_of_nothing_but_junk_nothing_is_explained() -> None:
+    junk = torch.randn(300, generator=generator())
+    assert float(unexplained(junk).float().mean()) > 0.95
+    assert unexplained(torch.zeros(10)).all()
+
+
+def test_of_nothing_but_particles_all_are_explained() -> None:
+    assert not unexplained(10 + torch.rand(100, generator=generator())).any()
