@@ -12,7 +12,6 @@ from napari_harmony.engine.classes import (
     centred,
     eliminate,
     fair_scores,
-    own_share,
     pool,
     relabel,
     split,
@@ -122,16 +121,6 @@ def test_averages_do_not_depend_on_where_their_class_was_centred() -> None:
     back = accumulate(data, centred(placed, 1), 1).total
     assert float(torch.cosine_similarity(back, want)) > 0.999
     assert float(torch.cosine_similarity(away, want)) < 0.9
-
-
-def test_a_particle_gains_from_its_own_class_the_more_the_fewer_share_it() -> None:
-    generator = torch.Generator().manual_seed(0)
-    data = observations(torch.randn(42, 32, 32, generator=generator), basis_of())
-    posterior = certain(np.zeros(42), np.zeros((42, 2)), np.arange(42) < 2)
-    sums = accumulate(data, posterior, 2)
-    share = own_share(data, posterior, sums, maximise(data.basis, sums))
-    assert float(share[:2].min()) > 5 * float(share[2:].max())
-    assert float(share.min()) >= 0
 
 
 def test_fair_scores_take_away_only_what_a_particle_gave() -> None:

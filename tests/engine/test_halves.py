@@ -45,18 +45,6 @@ def test_equal_halves_agree_everywhere() -> None:
     np.testing.assert_allclose(agreement.resolution, 13, atol=0.01)
 
 
-def test_halves_of_one_particle_agree_below_a_resolution() -> None:
-    psi = np.full(60, 35.0)
-    signal = 2 * draw(0)
-    turned = 2 * draw(0, psi[:1], [[1.0, -0.5]])
-    zero = np.zeros(60, dtype=int)
-    first, second = sums_of(signal + noise(1), zero, 1), sums_of(turned + noise(2), zero, 1)
-    agreement = compare_halves(basis_of(32, 13.0), 32, first, second, GRID, generator())
-    assert agreement.significant.all()
-    assert agreement.frc[0, :5].min() > 0.9
-    assert 5 < agreement.resolution[0] < 13
-
-
 def test_halves_of_noise_stay_within_the_floor() -> None:
     label = np.arange(60) % 3
     agreement = compare_halves(

@@ -30,7 +30,7 @@ VIEWS = np.array([[[20.0, 75.0]], [[10.0, 25.0]], [[-60.0, 60.0]]])
 
 
 def draw(content: int, psi: ArrayLike = (0.0,), origin: ArrayLike = ((0.0, 0.0),), box: int = 32) -> torch.Tensor:
-    """Images (n, box, box) of a drawing at RELION's psi (n,) in degrees and origin (n, 2) in pixels, without resampling."""
+    """Images (n, box, box) of a drawing at RELION's psi (n,) in degrees and origin (n, 2) in pixels, not resampled."""
     angle, origin = np.radians(np.atleast_1d(np.asarray(psi, float))), np.atleast_2d(np.asarray(origin, float))
     c, s = np.cos(angle), np.sin(angle)
     axis = np.arange(box) - box // 2
@@ -100,9 +100,7 @@ def _volumes(box: int) -> list[NDArray[np.float32]]:
 
 def run(events: Iterable[Event]) -> Done:
     """The last event of a run."""
-    event = None
-    for event in events:
-        pass
+    event = list(events)[-1]
     assert isinstance(event, Done)
     return event
 

@@ -21,7 +21,7 @@ from napari_harmony.objectives import SeedPoses
 #: Edge of the network's grid; finer detail is left to the search and to refinement.
 NETWORK_BOX = 32
 #: Passes over the particles, with poses from the search and without.
-EPOCHS = {"fast": (10, 60), "balanced": (20, 120), "thorough": (60, 200)}
+EPOCHS = {"fast": (4, 60), "balanced": (8, 120), "thorough": (40, 200)}
 #: The published objective is cheap per pass and slow to learn.
 EPOCHS_2022 = {"fast": 60, "balanced": 200, "thorough": 400}
 
