@@ -12,11 +12,12 @@ from napari_harmony.engine.classes import (
     centred,
     eliminate,
     fair_scores,
+    own_share,
     pool,
     relabel,
     split,
 )
-from napari_harmony.engine.search import Arithmetic, Posterior, accumulate, expect, maximise, pose_grid
+from napari_harmony.engine.search import Arithmetic, Posterior, accumulate, expect, maximise, pose_grid, signal_variance
 from napari_harmony.engine.work import finish
 
 
@@ -135,6 +136,29 @@ def test_fair_scores_take_away_only_what_a_particle_gave() -> None:
     own = torch.nn.functional.one_hot(before.label, 2).bool() & (after.best().label == before.label)[:, None]
     assert (taken[~own] == 0).all()
     assert (taken[own] > 0).all()
+
+
+@pytest.mark.parametrize("count", [2, 5, 40])
+def test_a_particle_owes_its_class_what_it_loses_when_left_out(count: int) -> None:
+    generator = np.random.default_rng(0)
+    psi = generator.uniform(-180, 180, count)
+    noise = torch.as_tensor(generator.standard_normal((count, 32, 32)), dtype=torch.float32)
+    data, known = (
+        observations(4 * draw(0, psi) + noise, basis_of()),
+        certain(psi, np.zeros((count, 2)), np.zeros(count)),
+    )
+    sums = accumulate(data, known, 1)
+    variance = signal_variance(data.basis, sums)
+    share = own_share(data, known, sums, maximise(data.basis, sums))
+    seen = data.basis.rotate(data.coefficients(torch.arange(count), torch.zeros(count, 2)), known.psi)
+
+    def score(i: int, members: torch.Tensor) -> float:
+        template = maximise(data.basis, accumulate(data, known.only(members), 1), variance).coefficients[0]
+        return float(seen[i] @ template - 0.5 * data.ctf_power[i] @ data.basis.radial_power(template))
+
+    every = torch.ones(count, dtype=torch.bool)
+    lost = [score(i, every) - score(i, torch.arange(count) != i) for i in range(count)]
+    np.testing.assert_allclose(share.numpy(), lost, rtol=1e-3)
 
 
 def test_halves_are_pooled_without_mixing_their_classes() -> None:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from engine_data import basis_of, certain, draw, observations
+from engine_data import basis_of, certain, draw, observations, templates_of
 
 from napari_harmony.engine.halves import (
     THRESHOLD,
+    Agreement,
     _crossing,
     compare_halves,
-    random_phases,
+    random_structure,
     ring_correlation,
     unexplained,
 )
 from napari_harmony.engine.search import Sums, accumulate, pose_grid
+from napari_harmony.engine.work import finish
 
 GRID = pose_grid(72, 2.0, 0.5, 1.0)
 #: Shells on which decoys can differ from each other.
@@ -35,10 +37,14 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
+def compared(first: Sums, second: Sums) -> Agreement:
+    return finish(compare_halves(basis_of(32, 13.0), 32, first, second, GRID, generator()))
+
+
 def test_equal_halves_agree_everywhere() -> None:
     label = np.arange(60) % 3
     half = sums_of(5 * torch.cat([draw(k) for k in label]) + noise(0), label, 3)
-    agreement = compare_halves(basis_of(32, 13.0), 32, half, half, GRID, generator())
+    agreement = compared(half, half)
     assert agreement.frc.shape == agreement.floor.shape == (3, 13)
     assert agreement.frc.min() > 0.99
     assert agreement.significant.all()
@@ -47,9 +53,7 @@ def test_equal_halves_agree_everywhere() -> None:
 
 def test_halves_of_noise_stay_within_the_floor() -> None:
     label = np.arange(60) % 3
-    agreement = compare_halves(
-        basis_of(32, 13.0), 32, sums_of(noise(1), label, 3), sums_of(noise(2), label, 3), GRID, generator()
-    )
+    agreement = compared(sums_of(noise(1), label, 3), sums_of(noise(2), label, 3))
     telling = agreement.floor[0] < TELLING
     assert telling.sum() >= 5
     assert (agreement.frc <= agreement.floor)[:, telling].all()
@@ -61,7 +65,7 @@ def test_a_class_without_two_halves_has_no_curve() -> None:
     label = np.arange(60) % 2
     both = sums_of(5 * torch.cat([draw(k) for k in label]) + noise(0), label, 2)
     only_first = sums_of(5 * draw(0) + noise(3), np.zeros(60, dtype=int), 2)
-    agreement = compare_halves(basis_of(32, 13.0), 32, both, only_first, GRID, generator())
+    agreement = compared(both, only_first)
     assert agreement.significant.tolist() == [True, False]
     assert np.isfinite(agreement.frc[0]).all()
     assert np.isnan(agreement.frc[1]).all()
@@ -70,10 +74,25 @@ def test_a_class_without_two_halves_has_no_curve() -> None:
 
 def test_decoys_have_the_same_spectrum_and_another_structure() -> None:
     basis = basis_of()
-    c = torch.randn(2, basis.size, generator=generator())
-    decoy = random_phases(basis, c, generator())
-    torch.testing.assert_close(basis.to_complex(decoy).abs(), basis.to_complex(c).abs())
+    c = templates_of(torch.cat([draw(0), draw(1)]), basis).coefficients
+    decoy = random_structure(basis, c, generator())
+    ring = basis.ring()
+    for r in ring.unique():
+        power = [basis.to_complex(x)[:, ring == r].abs().square().sum(1) for x in (c, decoy)]
+        torch.testing.assert_close(*power)
     assert torch.cosine_similarity(decoy, c).abs().max() < 0.4
+
+
+def test_halves_of_one_particle_agree_up_to_its_resolution() -> None:
+    one_class = np.zeros(60, dtype=int)
+    halves = [sums_of(0.7 * draw(0).expand(60, -1, -1) + noise(seed), one_class, 1) for seed in (1, 2)]
+    agreement = compared(*halves)
+    # In rings 2 to 4 the average has over ten times the power of its noise, beyond ring 7 less than a tenth.
+    assert agreement.significant.all()
+    assert agreement.frc[0, 1:4].min() > 0.85
+    assert np.abs(agreement.frc[0, 7:]).max() < 0.3
+    assert 5 < agreement.resolution[0] < 8
+    assert (agreement.floor[0, 5:] < 0.75).all()
 
 
 def test_ring_correlation_is_that_of_each_ring() -> None:

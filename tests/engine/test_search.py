@@ -70,6 +70,16 @@ def test_weights_are_a_posterior_and_evidence_prefers_signal() -> None:
     assert float(posterior.log_evidence.min()) > float(found(noise).log_evidence.max())
 
 
+@pytest.mark.parametrize("off", [(0.0, 0.0, 0.0), (0.5, 0.0, 0.0), (0.0, 0.5, 0.0), (0.5, 0.5, 0.5)])
+def test_class_scores_hardly_depend_on_where_the_grid_lies(off: tuple[float, float, float]) -> None:
+    """``off``: of the grid's step in psi, x and y."""
+    grid, psi = pose_grid(60, 3.0, 0.75, 1e3), np.array([36 + 6 * off[0]])
+    data = observations(30 * draw(0, psi, [[0.75 * off[1], 0.75 * (1 + off[2])]]), basis_of())
+    posterior = finish(expect(data, three_templates(), grid, torch.zeros(1, 2), Arithmetic()))
+    drawn = finish(expect(data, three_templates(), pose_grid(720, 1.5, 0.125, 1e3), torch.zeros(1, 2), Arithmetic()))
+    assert float(posterior.class_score[0, 0]) == pytest.approx(float(drawn.class_score[0, 0]), rel=0.015)
+
+
 @pytest.mark.parametrize("budget", [1, 40_000, 10**9])
 def test_portions_do_not_change_the_posterior(budget: int) -> None:
     data, *_ = mixed(noise=1.0)

@@ -20,8 +20,9 @@ DIRECTIONS = 3
 def own_share(data: Observations, posterior: Posterior, sums: Sums, templates: Templates) -> torch.Tensor:
     """How much of its best class's score each particle owes to its own part in that class's average, (n,).
 
-    First-order leave-one-out: with the normal matrix ``P`` of the average, taking a particle out changes its score
-    by ``y' P^-1 (y - its share of the template)``.
+    Leave-one-out: a particle with the normal matrix ``p`` that leaves an average with the normal matrix ``P`` moves the
+    template by ``d = (P - p)^-1 r``, where ``r`` is what the template did not explain of it, and its score falls by
+    ``r' d + d' p d / 2``. The normal matrices are taken as diagonal.
     """
     basis, best = data.basis, posterior.best()
     variance = signal_variance(basis, sums)
@@ -30,9 +31,9 @@ def own_share(data: Observations, posterior: Posterior, sums: Sums, templates: T
         label = best.label[rows]
         seen, density = _aligned(data, best, rows)
         rest = seen - density * basis.to_complex(templates.coefficients[label])
-        precision = sums.power[label] @ (basis.radial**2).T + 1.0 / variance
-        share[rows] = ((seen * rest.conj()).real / precision).sum(-1)
-    return share.clamp_min(0)
+        others = (sums.power[label] @ (basis.radial**2).T - density).clamp_min(0) + 1.0 / variance
+        share[rows] = (rest.abs() ** 2 / others * (1 + 0.5 * density / others)).sum(-1)
+    return share
 
 
 def _aligned(data: Observations, best: Posterior, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
 
 from napari_harmony.engine.classes import centred, eliminate, fair_scores, pool, relabel, split
 from napari_harmony.engine.events import Preview
@@ -282,13 +283,14 @@ def _compare(
         turned = yield from portion(work, 0.1 * len(placed), 0.1 * len(placed) + 0.1)
         placed.append(accumulate(half.prepared.observe(fine), turned, classes))
     grid = pose_grid(180, 2.0, 0.5, search.sigma, search.device)
-    agreement = compare_halves(fine, search.geometry.box, placed[0], placed[1], grid, search.generator)
+    comparison = compare_halves(fine, search.geometry.box, placed[0], placed[1], grid, search.generator)
+    agreement = yield from portion(comparison, 0.2, 0.3)
     evidence, decoy = [], []
     for i, half in enumerate(halves):
         (found, _), (others, count) = checks[i], checks[1 - i]
         templates = maximise(coarse, accumulate(halves[1 - i].prepared.observe(coarse), others, count))
         false = decoy_templates(coarse, templates, search.generator)
-        middle = 0.25 + 0.35 * i
+        middle = 0.3 + 0.35 * i
         real = yield from portion(half.expect(templates, coarse, True, found), middle, middle + 0.17)
         fake = yield from portion(half.expect(false, coarse, True, found), middle + 0.17, middle + 0.35)
         evidence.append(real.log_evidence.cpu())
@@ -299,18 +301,38 @@ def _compare(
 def _onto(
     search: Search, target: Templates, basis: SteerableBasis, half: Search, found: Posterior, count: int
 ) -> Work[Posterior]:
-    """The posterior of a half with each of its classes placed, as a whole, on the joint class that it shows."""
+    """The posterior of a half with each of its classes placed, as a whole, on the joint class that it shows.
+
+    Every class of the half gets a joint class of its own, so that as few as possible are left without a half.
+    """
     sums = accumulate(half.prepared.observe(basis), found, count)
     averages = Observations(basis.synthesise(sums.total), sums.power, basis, search.geometry.box)
     grid = pose_grid(8 * int(np.ceil(basis.band.limit)), search.geometry.max_shift, 1.0, 1e3, search.device)
     even = replace(target, log_share=torch.zeros_like(target.log_share))
-    placed = yield from expect(averages, even, grid, torch.zeros(count, 2, device=search.device), search.arithmetic)
-    best = placed.best()
-    psi, offset = best.psi[found.label], best.shift[found.label]
+    still = torch.zeros(count, 2, device=search.device)
+    tried = yield from portion(expect(averages, even, grid, still, search.arithmetic), 0.0, 0.5)
+    mine, theirs = linear_sum_assignment(tried.class_score.cpu().numpy(), maximize=True)
+    label = torch.as_tensor(theirs, device=search.device)
+    psi, shift = torch.zeros(count, device=search.device), still.clone()
+    for done, k in enumerate(mine):
+        row = torch.as_tensor([k], device=search.device)
+        alone = replace(even, coefficients=even.coefficients[label[k], None], log_share=even.log_share[:1])
+        placed = yield from portion(
+            expect(averages.subset(row), alone, grid, still[:1], search.arithmetic),
+            0.5 + 0.5 * done / count,
+            0.5 + 0.5 * (done + 1) / count,
+        )
+        psi[k], shift[k] = placed.best().psi[0], placed.best().shift[0]
+    return _carried(found, label, psi, shift)
+
+
+def _carried(found: Posterior, label: torch.Tensor, psi: torch.Tensor, shift: torch.Tensor) -> Posterior:
+    """The posterior with class ``k`` called ``label[k]``, turned by ``psi[k]`` and moved by ``shift[k]``."""
     c, s = torch.cos(found.psi), torch.sin(found.psi)
+    x, y = shift[found.label].T
     # The class moves in its own frame, which the particle reaches only after its turn by psi.
-    moved = torch.stack([c * offset[:, 0] + s * offset[:, 1], c * offset[:, 1] - s * offset[:, 0]], dim=1)
-    return replace(found, label=best.label[found.label], psi=found.psi + psi, shift=found.shift + moved)
+    moved = torch.stack([c * x + s * y, c * y - s * x], dim=1)
+    return replace(found, label=label[found.label], psi=found.psi + psi[found.label], shift=found.shift + moved)
 
 
 def over_cluster(classes: int | None, particles: int) -> int:

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from napari_harmony.engine.search import Grid, Sums, Templates, signal_variance, wiener
 from napari_harmony.engine.steerable import SteerableBasis
+from napari_harmony.engine.work import Work
 
-#: Decoys per class from which the chance level is estimated.
-DECOYS = 6
+#: Decoys per class from which the chance level is estimated, and how many there are at least for all classes together.
+DECOYS, LEAST_DECOYS = 6, 24
 #: Half-set correlation that is called the resolution (Rosenthal and Henderson 2003).
 THRESHOLD = 0.143
 
@@ -31,7 +32,7 @@ class Agreement:
     frc : (k, shells), NaN for classes that lack a half; shell 0 is 0.5 to 1.5 cycles per box
     floor : (k, shells) what decoys reach: mean plus four standard deviations, at most 1
     resolution : (k,) cycles per box where ``frc`` falls below 0.143; NaN where the class is not significant
-    significant : (k,) bool, whether the halves agree, over all rings, more than decoys do
+    significant : (k,) bool, whether the halves, filtered to where there is signal, agree more than decoys do
     """
 
     frc: NDArray[np.float32]
@@ -42,45 +43,95 @@ class Agreement:
 
 def compare_halves(
     basis: SteerableBasis, box: int, first: Sums, second: Sums, grid: Grid, generator: torch.Generator
-) -> Agreement:
+) -> Work[Agreement]:
     """Align the second half's averages onto the first's and correlate them ring by ring."""
-    both = Sums(first.total + second.total, first.power + second.power, first.share + second.share)
-    variance = signal_variance(basis, both)
-    one = wiener(basis, first.total, first.power, variance)
-    two = wiener(basis, second.total, second.power, variance)
+    one, two = _averages(basis, first, second)
     complete = ((first.share > 1) & (second.share > 1)).cpu().numpy()
-    values = _aligned_correlation(basis, box, one, two, grid).cpu().numpy().astype(np.float32)
-    decoys = [random_phases(basis, two, generator) for _ in range(DECOYS)]
-    chance = np.stack([_aligned_correlation(basis, box, one, d, grid).cpu().numpy() for d in decoys])
-    chance = chance[:, complete].reshape(-1, values.shape[1]) if complete.any() else np.ones((2, values.shape[1]))
-    level = _chance_level(chance)
-    # The lowest rings of a masked image are nearly one number: decoys agree there as well as anything.
-    telling = level < 0.95
-    overall = values[:, telling].mean(axis=1) if telling.any() else np.zeros(len(values))
-    significant = complete & (overall > _chance_level(chance[:, telling].mean(axis=1)) if telling.any() else False)
+    values, likeness = _aligned_correlation(basis, box, one, two, grid)
+    rounds = max(DECOYS, int(np.ceil(LEAST_DECOYS / max(1, complete.sum()))))
+    curves, likenesses = [], []
+    for done in range(rounds):
+        yield done / rounds
+        curve, by_chance = _aligned_correlation(basis, box, one, two.decoy(basis, generator), grid)
+        curves.append(curve[complete])
+        likenesses.append(by_chance[complete])
+    if not complete.any():
+        return _nothing_to_compare(values)
+    significant = complete & (likeness > _chance_level(np.concatenate(likenesses)))
     values[~complete] = np.nan
     resolution = [_crossing(v) if s else np.nan for v, s in zip(values, significant, strict=True)]
-    floor = np.broadcast_to(level, values.shape).astype(np.float32)
-    return Agreement(values, floor, np.array(resolution, np.float32), significant)
+    floor = np.broadcast_to(_chance_level(np.concatenate(curves)), values.shape)
+    return Agreement(values, floor.copy(), np.array(resolution, np.float32), significant)
 
 
-def _chance_level(samples: NDArray[np.float64]) -> NDArray[np.float64]:
+def _nothing_to_compare(values: NDArray[np.float32]) -> Agreement:
+    """Where no class has two halves."""
+    return Agreement(
+        np.full_like(values, np.nan),
+        np.ones_like(values),
+        np.full(len(values), np.nan, np.float32),
+        np.zeros(len(values), dtype=bool),
+    )
+
+
+@dataclass(frozen=True)
+class _Averages:
+    """Averages of one half, (k, size) coefficients each.
+
+    They are aligned where there is signal, ``filtered``, but compared ``plain``: in a filtered one what little is left
+    of a ring drowns in the tails of its strong neighbours.
+    """
+
+    plain: torch.Tensor
+    filtered: torch.Tensor
+
+    def decoy(self, basis: SteerableBasis, generator: torch.Generator) -> _Averages:
+        """Averages with the same power at every frequency, but without structure."""
+        drawn = basis.to_complex(random_structure(basis, self.plain, generator))
+        kept = _by_frequency(basis, basis.to_complex(self.filtered)) / _by_frequency(
+            basis, basis.to_complex(self.plain)
+        ).clamp_min(1e-20)
+        return _Averages(basis.to_real(drawn), basis.to_real(drawn * kept.sqrt()))
+
+
+def _averages(basis: SteerableBasis, first: Sums, second: Sums) -> tuple[_Averages, _Averages]:
+    """Those of both halves, filtered alike."""
+    both = Sums(first.total + second.total, first.power + second.power, first.share + second.share)
+    variance = signal_variance(basis, both)
+    weak = torch.full_like(variance, float(variance.max()))
+    one, two = (
+        _Averages(wiener(basis, s.total, s.power, weak), wiener(basis, s.total, s.power, variance))
+        for s in (first, second)
+    )
+    return one, two
+
+
+def _chance_level(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """Mean plus four standard deviations over the first axis, at most 1."""
     return np.minimum(samples.mean(axis=0) + 4 * samples.std(axis=0), 1.0)
 
 
-def random_phases(basis: SteerableBasis, coefficients: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Decoys (k, size): the same power at every frequency, no structure."""
-    c = basis.to_complex(coefficients)
-    angle = torch.rand(c.shape, generator=generator).to(c.device) * 2 * torch.pi
-    turned = c * torch.exp(1j * angle)
-    sign = torch.where(angle < torch.pi, 1.0, -1.0)
-    return basis.to_real(torch.where(basis.order == 0, c * sign, turned))
+def random_structure(basis: SteerableBasis, coefficients: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Decoys (k, size): as much power at every frequency as the averages have, but no structure.
+
+    The power of a frequency is dealt out anew among its angular orders: an average that few orders make up would
+    otherwise find its like in every decoy.
+    """
+    real_parts = torch.randn(coefficients.shape, generator=generator).to(coefficients.device)
+    drawn, given = basis.to_complex(real_parts), basis.to_complex(coefficients)
+    return basis.to_real(drawn * (_by_frequency(basis, given) / _by_frequency(basis, drawn).clamp_min(1e-20)).sqrt())
+
+
+def _by_frequency(basis: SteerableBasis, c: torch.Tensor) -> torch.Tensor:
+    """Power of the frequency ring of each complex coefficient, (k, complex coefficients)."""
+    ring = basis.ring()
+    power = torch.zeros(len(c), int(ring.max()) + 1, device=c.device)
+    return power.index_add_(1, ring, c.abs() ** 2)[:, ring]
 
 
 def decoy_templates(basis: SteerableBasis, templates: Templates, generator: torch.Generator) -> Templates:
     """Templates of the same spectra and shares without structure."""
-    return Templates(random_phases(basis, templates.coefficients, generator), templates.log_share)
+    return Templates(random_structure(basis, templates.coefficients, generator), templates.log_share)
 
 
 def unexplained(margins: torch.Tensor, rate: float = 0.05) -> torch.Tensor:
@@ -99,19 +150,21 @@ def unexplained(margins: torch.Tensor, rate: float = 0.05) -> torch.Tensor:
 
 
 def _aligned_correlation(
-    basis: SteerableBasis, box: int, one: torch.Tensor, two: torch.Tensor, grid: Grid
-) -> torch.Tensor:
-    """Ring correlation (k, shells) of each pair at the pose where the pair correlates best."""
+    basis: SteerableBasis, box: int, one: _Averages, two: _Averages, grid: Grid
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Ring correlations (k, shells) where each pair fits best, and how well the filtered pair fits there, (k,)."""
     band = basis.band
-    count, samples = len(two), basis.synthesise(two)
     turn = -2 * torch.pi / box * (grid.shift[:, :1] * band.fx + grid.shift[:, 1:] * band.fy)
     phase = torch.polar(torch.ones_like(turn), turn)
-    rotated = basis.rotate(one[:, None].expand(-1, len(grid.psi), -1), -grid.psi[None])
-    moved = torch.stack([basis.analyse(s[None] * phase) for s in samples])
-    best = torch.einsum("ksd,krd->ksr", moved, rotated).flatten(1).argmax(dim=1)
+    rotated = basis.rotate(one.filtered[:, None].expand(-1, len(grid.psi), -1), -grid.psi[None])
+    moved = torch.stack([basis.analyse(s[None] * phase) for s in basis.synthesise(two.filtered)])
+    highest, best = torch.einsum("ksd,krd->ksr", moved, rotated).flatten(1).max(dim=1)
+    likeness = highest / (one.filtered.norm(dim=1) * two.filtered.norm(dim=1)).clamp_min(1e-12)
     shift, psi = best // len(grid.psi), best % len(grid.psi)
-    reference = basis.synthesise(basis.rotate(one, -grid.psi[psi]))
-    return ring_correlation(reference, samples * phase[shift], band.radius.round().long() - 1, count)
+    reference = basis.synthesise(basis.rotate(one.plain, -grid.psi[psi]))
+    seen = basis.synthesise(two.plain) * phase[shift]
+    rings = ring_correlation(reference, seen, band.radius.round().long() - 1, len(seen))
+    return rings.cpu().numpy().astype(np.float32), likeness.cpu().numpy().astype(np.float32)
 
 
 def ring_correlation(one: torch.Tensor, two: torch.Tensor, ring: torch.Tensor, count: int) -> torch.Tensor:

@@ -356,7 +356,7 @@ def signal_variance(basis: SteerableBasis, sums: Sums) -> torch.Tensor:
     degrees = torch.where(basis.order == 0, 1.0, 2.0)
     excess = (basis.to_complex(sums.total) / density).abs() ** 2 - degrees / density
     pooled = (density * excess).sum(0) / density.sum(0)
-    shell = (basis.radial**2 * basis.node_frequency).sum(1).round().long()
+    shell = basis.ring()
     sum_of = torch.zeros(int(shell.max()) + 1, device=pooled.device).index_add_(0, shell, pooled)
     count = torch.zeros_like(sum_of).index_add_(0, shell, degrees)
     floor = 1e-3 / density.sum(0).max()

@@ -120,6 +120,10 @@ class SteerableBasis:
         zero = int((self.order == 0).sum())
         return torch.cat([coefficients.real, coefficients.imag[..., zero:]], dim=-1)
 
+    def ring(self) -> torch.Tensor:
+        """Frequency around which each complex coefficient lies, in whole cycles per box."""
+        return (self.radial**2 * self.node_frequency).sum(1).round().long()
+
     def radial_power(self, coefficients: torch.Tensor) -> torch.Tensor:
         """Power at each radial node, (..., nodes): sums over nodes to the squared norm of the image."""
         c = self.to_complex(coefficients)
