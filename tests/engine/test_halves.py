@@ -92,7 +92,16 @@ def test_halves_of_one_particle_agree_up_to_its_resolution() -> None:
     assert agreement.frc[0, 1:4].min() > 0.85
     assert np.abs(agreement.frc[0, 7:]).max() < 0.3
     assert 5 < agreement.resolution[0] < 8
-    assert (agreement.floor[0, 5:] < 0.75).all()
+    assert (agreement.floor[0, 5:] < 0.85).all()
+
+
+def test_a_class_that_explains_no_particle_has_no_resolution() -> None:
+    curves = np.ones((2, 5), np.float32)
+    agreement = Agreement(curves, curves, np.array([5, 4], np.float32), np.array([True, True]))
+    left = agreement.only(np.array([False, True]))
+    assert left.significant.tolist() == [False, True]
+    assert np.isnan(left.resolution[0])
+    assert left.resolution[1] == 4
 
 
 def test_ring_correlation_is_that_of_each_ring() -> None:

@@ -255,7 +255,9 @@ def discover(
     sums = accumulate(search.prepared.observe(basis), posterior, kept)
     junk = torch.zeros(len(search.prepared), dtype=torch.bool)
     junk[torch.cat(rows)] = verdict.junk
-    return Discovery(posterior, sums, basis, verdict.agreement, junk, search.sigma)
+    # Averages of noise can come to look alike; but then they do not explain the particles of the other half.
+    explaining = torch.bincount(posterior.best().label.cpu()[~junk], minlength=kept).numpy() > 0
+    return Discovery(posterior, sums, basis, verdict.agreement.only(explaining), junk, search.sigma)
 
 
 @dataclass(frozen=True)

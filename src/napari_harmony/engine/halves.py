@@ -7,7 +7,7 @@ spectrum with random phases, aligned just as freely.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -32,13 +32,19 @@ class Agreement:
     frc : (k, shells), NaN for classes that lack a half; shell 0 is 0.5 to 1.5 cycles per box
     floor : (k, shells) what decoys reach: mean plus four standard deviations, at most 1
     resolution : (k,) cycles per box where ``frc`` falls below 0.143; NaN where the class is not significant
-    significant : (k,) bool, whether the halves, filtered to where there is signal, agree more than decoys do
+    significant : (k,) bool, whether the halves, filtered to where there is signal, agree more than decoys do, in what
+        is circular of them or in what is not
     """
 
     frc: NDArray[np.float32]
     floor: NDArray[np.float32]
     resolution: NDArray[np.float32]
     significant: NDArray[np.bool_]
+
+    def only(self, classes: NDArray[np.bool_]) -> Agreement:
+        """The same with no class significant but some of ``classes`` (k,)."""
+        significant = self.significant & classes
+        return replace(self, significant=significant, resolution=np.where(significant, self.resolution, np.nan))
 
 
 def compare_halves(
@@ -57,7 +63,7 @@ def compare_halves(
         likenesses.append(by_chance[complete])
     if not complete.any():
         return _nothing_to_compare(values)
-    significant = complete & (likeness > _chance_level(np.concatenate(likenesses)))
+    significant = complete & (likeness > _chance_level(np.concatenate(likenesses))).any(axis=1)
     values[~complete] = np.nan
     resolution = [_crossing(v) if s else np.nan for v, s in zip(values, significant, strict=True)]
     floor = np.broadcast_to(_chance_level(np.concatenate(curves)), values.shape)
@@ -115,7 +121,8 @@ def random_structure(basis: SteerableBasis, coefficients: torch.Tensor, generato
     """Decoys (k, size): as much power at every frequency as the averages have, but no structure.
 
     The power of a frequency is dealt out anew among its angular orders: an average that few orders make up would
-    otherwise find its like in every decoy.
+    otherwise find its like in every decoy. Only what is circular stays circular: averages of noise in all orientations
+    are, and two of them agree as often as not.
     """
     real_parts = torch.randn(coefficients.shape, generator=generator).to(coefficients.device)
     drawn, given = basis.to_complex(real_parts), basis.to_complex(coefficients)
@@ -123,8 +130,8 @@ def random_structure(basis: SteerableBasis, coefficients: torch.Tensor, generato
 
 
 def _by_frequency(basis: SteerableBasis, c: torch.Tensor) -> torch.Tensor:
-    """Power of the frequency ring of each complex coefficient, (k, complex coefficients)."""
-    ring = basis.ring()
+    """Power of all coefficients like each, of its frequency and circular or not, (k, complex coefficients)."""
+    ring = 2 * basis.ring() + (basis.order == 0)
     power = torch.zeros(len(c), int(ring.max()) + 1, device=c.device)
     return power.index_add_(1, ring, c.abs() ** 2)[:, ring]
 
@@ -152,19 +159,30 @@ def unexplained(margins: torch.Tensor, rate: float = 0.05) -> torch.Tensor:
 def _aligned_correlation(
     basis: SteerableBasis, box: int, one: _Averages, two: _Averages, grid: Grid
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Ring correlations (k, shells) where each pair fits best, and how well the filtered pair fits there, (k,)."""
+    """Ring correlations (k, shells) where each pair fits best, and the likeness (k, 2) of the filtered pair there."""
     band = basis.band
     turn = -2 * torch.pi / box * (grid.shift[:, :1] * band.fx + grid.shift[:, 1:] * band.fy)
     phase = torch.polar(torch.ones_like(turn), turn)
     rotated = basis.rotate(one.filtered[:, None].expand(-1, len(grid.psi), -1), -grid.psi[None])
     moved = torch.stack([basis.analyse(s[None] * phase) for s in basis.synthesise(two.filtered)])
-    highest, best = torch.einsum("ksd,krd->ksr", moved, rotated).flatten(1).max(dim=1)
-    likeness = highest / (one.filtered.norm(dim=1) * two.filtered.norm(dim=1)).clamp_min(1e-12)
+    best = torch.einsum("ksd,krd->ksr", moved, rotated).flatten(1).argmax(dim=1)
     shift, psi = best // len(grid.psi), best % len(grid.psi)
+    each = torch.arange(len(best), device=best.device)
+    likeness = _likeness(basis, rotated[each, psi], moved[each, shift])
     reference = basis.synthesise(basis.rotate(one.plain, -grid.psi[psi]))
     seen = basis.synthesise(two.plain) * phase[shift]
     rings = ring_correlation(reference, seen, band.radius.round().long() - 1, len(seen))
     return rings.cpu().numpy().astype(np.float32), likeness.cpu().numpy().astype(np.float32)
+
+
+def _likeness(basis: SteerableBasis, one: torch.Tensor, two: torch.Tensor) -> torch.Tensor:
+    """Correlation of averages (k, size), of what turning changes of them and of the circular rest, (k, 2)."""
+    circular = basis.to_real((basis.order == 0).to(torch.complex64) * (1 + 1j)) > 0
+    parts = []
+    for part in (~circular, circular):
+        norms = one[:, part].norm(dim=1) * two[:, part].norm(dim=1)
+        parts.append((one[:, part] * two[:, part]).sum(1) / norms.clamp_min(1e-12))
+    return torch.stack(parts, dim=1)
 
 
 def ring_correlation(one: torch.Tensor, two: torch.Tensor, ring: torch.Tensor, count: int) -> torch.Tensor:

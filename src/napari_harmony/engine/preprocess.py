@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 
 #: Images per read.
 BATCH = 512
-#: Where the background holds less than this share of the power, images count as free of noise, and this share of
-#: their power as variation between particles of one content.
+#: Where the background holds less than the first share of the power, images count as free of noise, and the second of
+#: their power as variation between objects of one content.
 CLEAN, VARIATION = 0.01, 0.3
+#: Smallest standard deviation of the background, of that of the whole image, that contrast is measured by.
+LEAST_NOISE = 0.1
 #: Smallest number of particles, and of pixels across, that a run makes sense with.
 LEAST_BOX = 16
 #: Smallest mask diameter in pixels of the working grid.
@@ -223,8 +225,8 @@ def _normalise(images: torch.Tensor, geometry: Geometry) -> torch.Tensor:
     centred = images - mean[:, None, None]
     deviation = ((centred**2 * weight).sum((1, 2)) / total).sqrt()
     whole = centred.std(dim=(1, 2))
-    # Backgrounds of painted-out images are flat: fall back on the whole image.
-    deviation = torch.where(deviation > 1e-3 * whole, deviation, whole).clamp_min(1e-12)
+    # The background of images without noise is flat, or holds a few traces of the object: no measure of its contrast.
+    deviation = torch.maximum(deviation, LEAST_NOISE * whole).clamp_min(1e-12)
     return centred / deviation[:, None, None]
 
 
@@ -262,8 +264,9 @@ class _NoiseSpectrum:
         whole = self.whole / counts / max(self.images, 1)
         whole[0] = whole[1]
         if smooth.sum() < CLEAN * whole.sum():
-            # Images without noise: what differs between particles of one content takes its place.
-            smooth = torch.maximum(smooth, VARIATION * whole)
+            # Images without noise: what differs between objects of one content takes its place. It is white, for
+            # that falls with frequency as the objects themselves do, and coarse features tell contents apart.
+            smooth = torch.full_like(smooth, VARIATION * float((whole * counts).sum() / counts.sum()))
         return smooth.clamp_min(1e-6 * float(smooth.max())).sqrt().float()
 
 

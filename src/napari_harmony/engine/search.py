@@ -17,8 +17,9 @@ from napari_harmony.engine.work import Work
 
 #: Posterior entries below this fraction of a particle's best are dropped.
 NEGLIGIBLE = 1e-2
-#: About so many of the largest are kept: a particle that fits everywhere says nothing, however finely it is averaged.
-MOST = 10
+#: About so many cells of class and shift are kept, and so many entries in all: a particle that fits everywhere says
+#: nothing, however finely it is averaged.
+MOST, MOST_ENTRIES = 10, 50
 
 
 @dataclass(frozen=True)
@@ -235,6 +236,7 @@ def _select(
     i, s, k = near.T
     values = score[i, s, k].float() + (bias[i, k] + prior[i, s])[:, None]
     e, r = (values >= floor[i, None]).nonzero().T
+    e, r = _largest(values[e, r], i[e], n, e, r)
     particle = i[e]
     weight = torch.exp(values[e, r] - top[particle])
     total = torch.zeros(n, device=score.device).index_add_(0, particle, weight)
@@ -257,6 +259,20 @@ def _raised(best: torch.Tensor, floor: torch.Tensor) -> torch.Tensor:
         floor = floor.clone()
         floor[crowded] = best[crowded].flatten(1).topk(MOST, dim=1).values[:, -1]
     return floor
+
+
+def _largest(
+    value: torch.Tensor, particle: torch.Tensor, particles: int, e: torch.Tensor, r: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Those of the entries (``e``, ``r``) that are among the ``MOST_ENTRIES`` of highest value of their particle."""
+    count = torch.bincount(particle, minlength=particles)
+    if int(count.max()) <= MOST_ENTRIES:
+        return e, r
+    order = value.argsort(descending=True, stable=True)
+    order = order[particle[order].argsort(stable=True)]
+    rank = torch.arange(len(order), device=order.device) - (count.cumsum(0) - count)[particle[order]]
+    kept = order[rank < MOST_ENTRIES].sort().values
+    return e[kept], r[kept]
 
 
 def _peaks(score: torch.Tensor, best: torch.Tensor, bias: torch.Tensor, grid: Grid) -> torch.Tensor:
