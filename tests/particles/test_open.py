@@ -99,8 +99,8 @@ def test_malformed_files_say_what_is_wrong(shared_data: Path, name: str, message
     [
         ("chlamy_clathrin.star", "names no particle images"),
         ("relion31.6opticsgroups.star", r"mixes pixel sizes: 1\.25 A \(opticsGroup5, .*\) and 1\.24 A \(opticsGroup3"),
-        ("relion_4.0.star", "subtomograms"),
-        ("subtomo_format.star", "subtomograms"),
+        ("relion_4.0.star", "68_data.mrc, named in .*was not found"),
+        ("subtomo_format.star", "_0000000_6.90A.mrc, named in .*was not found"),
         ("relion5_tomograms.star", "names no particle images"),
         ("relion31.star", r"relion31\.mrcs, named in .*, was not found"),
         ("FinalRefinement-OriginalParticles-PfCRT.star", "no rlnAmplitudeContrast"),

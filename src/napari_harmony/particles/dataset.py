@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,14 +14,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_harmony.particles.ctf import CtfParameters
+    from napari_harmony.particles.wedge import Wedge
 
 Indices = Sequence[int] | slice | np.ndarray
 
 
 class ImageSource(Protocol):
-    """Particle images that are read only when asked for.
+    """Particle images, or volumes, that are read only when asked for.
 
-    ``shape`` is (n, box, box); ``read`` gives float32 images of shape (len(indices), box, box) in the order asked.
+    ``shape`` is (n, box, box) or, for volumes in the order z, y, x, (n, box, box, box); ``read`` gives float32 arrays
+    of shape (len(indices), box, box[, box]) in the order asked.
     Opening a source reads headers, never images.
     """
 
@@ -40,17 +42,18 @@ class Metadata(Protocol):
 
 @dataclass(frozen=True)
 class Particles:
-    """A particle stack with its per-particle rows.
+    """A particle stack, of images or of subtomograms, with its per-particle rows.
 
     Attributes
     ----------
-    images : lazy source of shape (n, box, box)
+    images : lazy source of shape (n, box, box), or (n, box, box, box) for subtomograms (z, y, x)
     table : one row per particle in input order, RangeIndex; holds the labels of the metadata file as they are
         (``rlnMicrographName``...), and ``rlnAnglePsi``... only if the file had them. Empty columns for a bare stack.
     pixel_size : angstrom per pixel of ``images`` (1.0 and ``pixel_size_known=False`` where no file says it)
     ctf : per-particle CTF, or None where unknown
     metadata : the parsed metadata file (STAR, .cs), or None for a bare stack
     path : what the user opened
+    wedge : where the subtomograms have data in Fourier space, or None where unknown and for images
     """
 
     images: ImageSource
@@ -60,19 +63,29 @@ class Particles:
     metadata: Metadata | None = None
     path: Path | None = None
     pixel_size_known: bool = True
+    wedge: Wedge | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         return self.images.shape[0]
 
     @property
     def box(self) -> int:
-        """Edge of the images in pixels."""
+        """Edge of the images in pixels, of the volumes in voxels."""
         return self.images.shape[-1]
 
+    @property
+    def dimensions(self) -> int:
+        """2 for images, 3 for subtomograms."""
+        return len(self.images.shape) - 1
+
     def read(self, indices: Indices) -> NDArray[np.float32]:
-        """Images of shape (len(indices), box, box), float32, as stored (not normalised)."""
+        """Images (len(indices), box, box) or volumes (len(indices), box, box, box), float32, as stored."""
         return self.images.read(indices)
 
     def with_ctf(self, ctf: CtfParameters | None) -> Particles:
         """The same particles under another CTF."""
         return replace(self, ctf=ctf)
+
+    def with_wedge(self, wedge: Wedge | None) -> Particles:
+        """The same particles under another missing wedge."""
+        return replace(self, wedge=wedge)

@@ -62,6 +62,13 @@ class MrcHeader:
     slice_spacing: float
 
     @property
+    def volumes(self) -> int:
+        """How many volumes the file says it holds one behind another (space group 401 to 630), 0 where it does not."""
+        depth = self.slices_per_cell
+        stacked = self.space_group in _VOLUME_STACK_GROUPS and depth > 0 and self.shape[0] % depth == 0
+        return self.shape[0] // depth if stacked else 0
+
+    @property
     def is_volume(self) -> bool:
         """Whether this is one volume rather than a stack of images, as far as a header can tell.
 
@@ -184,19 +191,20 @@ def _check_size(name: Path, there: int, shape: tuple[int, int, int], dtype: np.d
         warn(f"{name} has {there - count * image_bytes} bytes more than its {count} images need; they were ignored.")
 
 
-def open_frames(path: str | os.PathLike[str]) -> tuple[RawFrames, MrcHeader]:
+def open_frames(path: str | os.PathLike[str], *, square: bool = True) -> tuple[RawFrames, MrcHeader]:
     """The images of an MRC file, plain or compressed (gzip, bzip2, xz), with its header; reads no image.
 
     Raises
     ------
-    InputError : as ``read_header``, and for images that are not square
+    InputError : as ``read_header``, and, where ``square`` is asked for, for images that are not
     """
     path = Path(path)
     check_file(path)
     unpacked = Decompressed(path) if compression(path) else None
     plain = unpacked.path if unpacked else path
     header = _read_header(plain, path)
-    check_square(path, header.shape)
+    if square:
+        check_square(path, header.shape)
     return RawFrames(plain, header.shape, header.dtype, header.offset, unpacked, path if unpacked else None), header
 
 

@@ -50,6 +50,7 @@ class RelionMetadata:
     optics : its table of optics groups, None before RELION 3.1
     optics_row : (n,) row of ``optics`` for every particle, None without optics
     roots : folders from which relative image paths were found to start
+    dimensions : 2 for images, 3 for subtomograms
     """
 
     path: Path
@@ -58,6 +59,7 @@ class RelionMetadata:
     optics: StarTable | None = field(repr=False)
     optics_row: NDArray[np.int64] | None = field(repr=False)
     roots: tuple[Path, ...] = ()
+    dimensions: int = 2
 
     @property
     def in_angstrom(self) -> bool:
@@ -85,12 +87,12 @@ def read_metadata(path: str | os.PathLike[str]) -> RelionMetadata:
 
     Raises
     ------
-    InputError : not a file of 2D particle images, or a damaged one
+    InputError : not a file of particle images or subtomograms, or a damaged one
     """
     document = read_star(path)
     named = document.table("particles")
     particles = named if named is not None else document.table_with("rlnImageName")
-    _check_two_dimensional(document, particles)
+    dimensions = _dimensions(document, particles)
     if particles is None or "rlnImageName" not in particles:
         raise InputError(
             f"{document.path} names no particle images (rlnImageName is missing); extract the particles first."
@@ -98,24 +100,31 @@ def read_metadata(path: str | os.PathLike[str]) -> RelionMetadata:
     if len(particles) == 0:
         raise InputError(f"{document.path}: {particles.name} has no rows; there are no particles to read.")
     optics = document.table("optics")
-    return RelionMetadata(document.path, document, particles, optics, _optics_rows(document.path, particles, optics))
+    rows = _optics_rows(document.path, particles, optics)
+    return RelionMetadata(document.path, document, particles, optics, rows, dimensions=dimensions)
 
 
-def _check_two_dimensional(document: StarDocument, particles: StarTable | None) -> None:
-    """Refuse subtomograms, whose stacks are tilt series or volumes and no independent 2D images."""
-    sentence = f"{document.path} lists subtomograms{{}}; only 2D particle images are read from STAR files."
+def _dimensions(document: StarDocument, particles: StarTable | None) -> int:
+    """3 for subtomograms, 2 for images; subtomograms that were extracted as stacks of tilt images are refused."""
     flat = document.table_with("rlnTomoSubTomosAre2DStacks")
     if flat is not None:
-        stacks = " extracted as 2D tilt stacks" if flat.integers("rlnTomoSubTomosAre2DStacks").any() else ""
-        raise InputError(sentence.format(stacks))
+        if flat.integers("rlnTomoSubTomosAre2DStacks").any():
+            raise tilt_stacks_error(document.path)
+        return 3
     optics = document.table("optics")
     has_dimensions = optics is not None and "rlnImageDimensionality" in optics
     if optics is not None and has_dimensions and (optics.integers("rlnImageDimensionality") == 3).any():
-        raise InputError(sentence.format(" (rlnImageDimensionality is 3)"))
-    if particles is not None and "rlnImageName" in particles:
-        for label in _SUBTOMOGRAM_LABELS:
-            if label in particles:
-                raise InputError(sentence.format(f" (it has {label})"))
+        return 3
+    named = particles is not None and "rlnImageName" in particles
+    return 3 if named and particles is not None and any(label in particles for label in _SUBTOMOGRAM_LABELS) else 2
+
+
+def tilt_stacks_error(where: object) -> InputError:
+    """What to say of subtomograms that are no volumes."""
+    return InputError(
+        f"{where} lists subtomograms extracted as 2D tilt stacks, which are no volumes; extract them again in RELION "
+        "with 'Write output as 2D stacks' set to No, or from a tomogram with 'napari-harmony extract'."
+    )
 
 
 def _optics_rows(path: Path, particles: StarTable, optics: StarTable | None) -> NDArray[np.int64] | None:
@@ -138,7 +147,7 @@ def _optics_rows(path: Path, particles: StarTable, optics: StarTable | None) -> 
 
 
 def read_relion(path: str | os.PathLike[str], *, pixel_size: float | None = None) -> Particles:
-    """Open the particles of a STAR file; reads image headers, no images.
+    """Open the particles, images or subtomograms, of a STAR file; reads image headers, no images.
 
     Parameters
     ----------
@@ -151,17 +160,20 @@ def read_relion(path: str | os.PathLike[str], *, pixel_size: float | None = None
         CTF parameters that are incomplete, images multiplied by their CTF
     """
     metadata = read_metadata(path)
+    if metadata.dimensions == 3:
+        from napari_harmony.particles.subtomograms import read_subtomograms
+
+        return read_subtomograms(metadata, pixel_size=pixel_size)
     ctf = _ctf(metadata)
-    stated = pixel_size or _pixel_size(metadata)
+    stated = pixel_size or pixel_size_of(metadata)
     images, opener = _images(metadata)
     in_header = _header_pixel_size(opener.headers)
     if stated and not pixel_size and in_header and abs(in_header / stated - 1) > 0.01 and in_header != 1:
         warn(f"{metadata.path} gives {stated:g} A per pixel and its stacks {in_header:g}; the STAR file was followed.")
-    table = pd.DataFrame({label: metadata.particles.column(label) for label in metadata.particles.labels})
     known = stated or in_header
     return Particles(
         images=images,
-        table=table,
+        table=table_of(metadata),
         pixel_size=known or 1.0,
         ctf=ctf,
         metadata=replace(metadata, roots=tuple(opener.finder.used)),
@@ -170,7 +182,12 @@ def read_relion(path: str | os.PathLike[str], *, pixel_size: float | None = None
     )
 
 
-def _pixel_size(metadata: RelionMetadata) -> float | None:
+def table_of(metadata: RelionMetadata) -> pd.DataFrame:
+    """All columns of the particles under their labels, rows in file order."""
+    return pd.DataFrame({label: metadata.particles.column(label) for label in metadata.particles.labels})
+
+
+def pixel_size_of(metadata: RelionMetadata) -> float | None:
     """Angstrom per pixel, one for all particles; None where the file does not say."""
     sizes = pixel_sizes(metadata)
     if sizes is None:

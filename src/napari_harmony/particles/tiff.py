@@ -88,14 +88,40 @@ class _PageErrors(logging.Handler):
         logging.getLogger("tifffile").removeHandler(self)
 
 
-def open_tiff(path: str | os.PathLike[str]) -> tuple[Frames, float | None]:
+def tiff_shape(path: str | os.PathLike[str]) -> tuple[int, ...]:
+    """Sizes of the axes of a TIFF file that are longer than 1, such as (n, z, y, x); reads page headers, no pixels.
+
+    Raises
+    ------
+    InputError : not a TIFF
+    """
+    import tifffile
+
+    path = Path(path)
+    check_file(path)
+    try:
+        with _PageErrors(), tifffile.TiffFile(path) as file:
+            series = file.series[0]
+            pages = len(file.pages) if len(file.series) > 1 and series.ndim == 2 else 1
+            return tuple(size for size in (pages, *series.shape) if size > 1)
+    except Exception as error:  # tifffile raises many kinds of errors on damaged files
+        raise InputError(f"{path} is no readable TIFF file; write or copy it again ({error}).") from error
+
+
+def open_tiff(path: str | os.PathLike[str], *, square: bool = True) -> tuple[Frames, float | None]:
     """The images of a TIFF stack (also BigTIFF, ImageJ, OME) and its pixel size in angstrom, None if it says none.
 
     Reads page headers, no pixels.
 
+    Parameters
+    ----------
+    path : of the file
+    square : a stack of square images with one axis of images is asked for; else any axes in front of the last two are
+        taken together, as of a volume or a series of volumes
+
     Raises
     ------
-    InputError : not a TIFF, not a stack of square grey images, or an incomplete file
+    InputError : not a TIFF, not a stack of (square) grey images, or an incomplete file
     """
     import tifffile
 
@@ -114,9 +140,9 @@ def open_tiff(path: str | os.PathLike[str]) -> tuple[Frames, float | None]:
             raise InputError(f"{path} is incomplete: its list of pages breaks off after {count}; copy it again.")
         if len(file.series) > 1 and series.ndim == 2:  # images saved one by one, each a series of its own
             _check_last_page(path, file)
-            shape = _stack_shape(path, (count, *series.shape), "IYX", series.dtype)
+            shape = _stack_shape(path, (count, *series.shape), "IYX", series.dtype, square)
             return PageFrames(path, file, file.pages, shape), _pixel_size(file)
-        shape = _stack_shape(path, series.shape, series.axes, series.dtype)
+        shape = _stack_shape(path, series.shape, series.axes, series.dtype, square)
         if series.dataoffset is None and len(series.pages) != shape[0]:
             raise InputError(f"{path} has {shape[0]} images in {count} pages; save it as a plain stack.")
         pixel_size = _pixel_size(file)
@@ -143,14 +169,15 @@ def _check_last_page(path: Path, file: tifffile.TiffFile) -> None:
         raise InputError(f"{path} is incomplete: the pixels of its last page are not there; copy it again.")
 
 
-def _stack_shape(path: Path, shape: tuple[int, ...], axes: str, dtype: Any) -> tuple[int, int, int]:
+def _stack_shape(path: Path, shape: tuple[int, ...], axes: str, dtype: Any, square: bool) -> tuple[int, int, int]:
     if "S" in axes:
         raise InputError(f"{path} holds colour images; save them as grey images.")
     if dtype is None or np.dtype(dtype).kind not in "buif":
         raise InputError(f"{path} holds {dtype} values; particle images are real numbers.")
-    if len(shape) < 2 or sum(size > 1 for size in shape[:-2]) > 1:
+    if len(shape) < 2 or (square and sum(size > 1 for size in shape[:-2]) > 1):
         raise InputError(f"{path} has the axes {axes} of {shape}; a particle stack has one axis of images.")
-    check_square(path, shape)
+    if square:
+        check_square(path, shape)
     count = int(np.prod(shape[:-2], dtype=np.int64))
     return count, int(shape[-2]), int(shape[-1])
 
