@@ -87,4 +87,5 @@ def _in_words(events: Iterator[Event]) -> Iterator[Event]:
                 "The run needs more memory than there is: close other programs, "
                 "lower the batch memory, or choose the CPU."
             ) from error
-        raise InferenceError(f"The computation failed: {str(error).strip().splitlines()[0]}") from error
+        reason = str(error).strip() or type(error).__name__
+        raise InferenceError(f"The computation failed: {reason.splitlines()[0]}") from error
