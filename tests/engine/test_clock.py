@@ -34,7 +34,7 @@ def test_a_stage_that_is_skipped_counts_as_done_and_an_unknown_one_as_nothing(no
 
 
 def test_time_left_follows_from_the_time_it_took(now: list[float]) -> None:
-    clock = Clock({"a": 1.0, "b": 3.0})
+    clock = Clock({"a": 1.0, "b": 3.0}, started=now[0])
     assert clock.at("a", 0.0).seconds_left is None
     now[0] += 10
     assert clock.at("a", 1.0).seconds_left == pytest.approx(30)
