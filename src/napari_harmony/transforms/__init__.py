@@ -1,4 +1,4 @@
-"""The parameterised transformations of an image, their exact group laws, and the renderer. Loads torch."""
+"""The parameterised transformations of images and volumes, their exact group laws, and the renderers. Loads torch."""
 
 from napari_harmony.transforms.elementary import (
     Contrast,
@@ -14,16 +14,20 @@ from napari_harmony.transforms.elementary import (
 from napari_harmony.transforms.filters import apply_ctf, rfft_weights, soft_circle
 from napari_harmony.transforms.maps import ImageMap
 from napari_harmony.transforms.pose import Pose2D, rotate, wrap
+from napari_harmony.transforms.pose3d import Pose3D
 from napari_harmony.transforms.render import fourier_resize, render
+from napari_harmony.transforms.render3d import apply_coverage, render_volumes
 
 __all__ = [
     "Contrast",
     "ImageMap",
     "Pose2D",
+    "Pose3D",
     "Rotation",
     "Scale",
     "Transformation",
     "Translation",
+    "apply_coverage",
     "apply_ctf",
     "built_in",
     "choose",
@@ -31,6 +35,7 @@ __all__ = [
     "map_of",
     "pose_of",
     "render",
+    "render_volumes",
     "rfft_weights",
     "rotate",
     "soft_circle",

@@ -55,7 +55,7 @@ def _sample_spline(images: Tensor, at: Tensor) -> Tensor:
     """
     padded = functional.pad(images, (_PADDING,) * 4)
     refined = _spline_coefficients(fourier_resize(padded, 2 * padded.shape[-1]))
-    lower, upper = _bilinear_pairs(2 * (at + _PADDING))
+    lower, upper = bilinear_pairs(2 * (at + _PADDING))
     total = torch.zeros((), dtype=images.dtype, device=images.device)
     for weight_y, at_y in ((lower[0][..., 1], lower[1][..., 1]), (upper[0][..., 1], upper[1][..., 1])):
         for weight_x, at_x in ((lower[0][..., 0], lower[1][..., 0]), (upper[0][..., 0], upper[1][..., 0])):
@@ -63,7 +63,7 @@ def _sample_spline(images: Tensor, at: Tensor) -> Tensor:
     return total.to(images.dtype)
 
 
-def _bilinear_pairs(at: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+def bilinear_pairs(at: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """The four cubic B-spline taps around each position as two pairs: (weight, position) of each pair."""
     first = torch.floor(at).detach()
     t = at - first
@@ -112,11 +112,11 @@ def fourier_resize(images: Tensor, box: int) -> Tensor:
         return images
     spectrum = torch.fft.fft2(images)
     for axis in (-2, -1):
-        spectrum = _resize_axis(spectrum, axis, box)
+        spectrum = resize_axis(spectrum, axis, box)
     return torch.fft.ifft2(spectrum).real * (box / old) ** 2
 
 
-def _resize_axis(spectrum: Tensor, axis: int, size: int) -> Tensor:
+def resize_axis(spectrum: Tensor, axis: int, size: int) -> Tensor:
     """Cut or pad one axis of a full spectrum around its highest frequencies."""
     old = spectrum.shape[axis]
     kept = min(old, size)
