@@ -164,7 +164,7 @@ def prepare(particles: Particles, settings: Settings, device: torch.device, larg
     for start in range(0, count, BATCH):
         images = np.asarray(particles.read(range(start, min(start + BATCH, count))), dtype=np.float32)
         part = slice(start, start + len(images))
-        flags[part], keys[part] = _suspicions(images), _fingerprints(images)
+        flags[part], keys[part] = flagged(images)
         bad = flags[part] != ""
         images[bad] = 0
         normalised = _normalise(torch.as_tensor(images, device=device), geometry)
@@ -174,12 +174,17 @@ def prepare(particles: Particles, settings: Settings, device: torch.device, larg
     rings = _rings(box, device)
     inverse = (1.0 / noise)[rings.clamp_max(len(noise) - 1)]
     samples *= inverse
-    flags[(flags == "") & _repeated(keys)] = "duplicate"
+    flags[(flags == "") & repeated(keys)] = "duplicate"
     usable = flags == ""
     if not usable.any():
         raise InputError(f"{name_of(particles)}: no image holds a finite signal; check the stack.")
     ctf = _ctf(particles, geometry, device) * inverse
     return Prepared(samples, ctf, noise, usable, flags, keys, geometry)
+
+
+def flagged(images: NDArray[np.float32]) -> tuple[list[str], NDArray[np.uint64]]:
+    """A word for each image (or volume) that cannot be used, "" for the others, and a fingerprint of each."""
+    return _suspicions(images), _fingerprints(images)
 
 
 def _suspicions(images: NDArray[np.float32]) -> list[str]:
@@ -200,7 +205,7 @@ def _fingerprints(images: NDArray[np.float32]) -> NDArray[np.uint64]:
     return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
 
 
-def _repeated(keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
+def repeated(keys: NDArray[np.uint64]) -> NDArray[np.bool_]:
     """Which keys stood earlier already."""
     first = np.unique(keys, return_index=True)[1]
     repeated = np.ones(len(keys), dtype=bool)

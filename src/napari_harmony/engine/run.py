@@ -166,6 +166,10 @@ class Run:
         search = self.search(usable)
         if saved is not None and self.resume and saved.exists():
             return load_discovery(saved, search)
+        if saved is not None:
+            # Should this run be interrupted before it saves anything, it must not go on from an earlier one.
+            saved.unlink(missing_ok=True)
+            saved.with_name("training.safetensors").unlink(missing_ok=True)
         plan = PLANS[self.settings.preset]
         found = yield from self.clock.follow("searching half 1 of 2", discover(search, self.settings.classes, plan))
         if saved is not None:

@@ -1,0 +1,246 @@
+"""From prepared subtomograms to content classes and poses, without references: search halves, join, settle, refine."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import torch
+
+from napari_harmony.engine.classes import eliminate
+from napari_harmony.engine.volumes.classes import fair_scores
+from napari_harmony.engine.volumes.prepare import Prepared, soft_sphere
+from napari_harmony.engine.volumes.search import (
+    Observations,
+    Posterior,
+    Shifts,
+    Sums,
+    Templates,
+    accumulate,
+    expect_everywhere,
+    expect_near,
+    maximise,
+    shift_ball,
+)
+from napari_harmony.engine.volumes.seeding import seed_templates
+from napari_harmony.engine.work import Work, portion, shares
+from napari_harmony.transforms import so3
+
+T = TypeVar("T")
+
+
+#: Where a stage looks for a particle: at all poses; at all rotations, but near its shift; near its classes and poses.
+EVERYWHERE, ALL_ROTATIONS, NEARBY = "everywhere", "all rotations", "nearby"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Some iterations on one band.
+
+    Attributes
+    ----------
+    limit : cycles per mask diameter
+    step : degrees between rotations
+    iterations : how many
+    where : EVERYWHERE, ALL_ROTATIONS or NEARBY
+    """
+
+    limit: float
+    step: float
+    iterations: int
+    where: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How hard to search: each half from single particles, then all particles with the classes that stay."""
+
+    explore: tuple[Stage, ...]
+    weigh: Stage
+    settle: tuple[Stage, ...]
+
+
+PLANS = {
+    "fast": Plan(
+        (Stage(4, 30, 4, EVERYWHERE), Stage(5.5, 24, 2, ALL_ROTATIONS)),
+        Stage(5.5, 24, 1, ALL_ROTATIONS),
+        (Stage(7, 18, 2, ALL_ROTATIONS), Stage(9, 9, 1, NEARBY)),
+    ),
+    "balanced": Plan(
+        (Stage(4, 30, 5, EVERYWHERE), Stage(5.5, 24, 3, ALL_ROTATIONS), Stage(7, 18, 1, ALL_ROTATIONS)),
+        Stage(7, 18, 1, ALL_ROTATIONS),
+        (Stage(7, 18, 1, ALL_ROTATIONS), Stage(8, 15, 1, ALL_ROTATIONS), Stage(10, 8, 2, NEARBY)),
+    ),
+    "thorough": Plan(
+        (Stage(4, 30, 6, EVERYWHERE), Stage(5.5, 24, 4, ALL_ROTATIONS), Stage(7, 18, 3, ALL_ROTATIONS)),
+        Stage(8, 15, 1, ALL_ROTATIONS),
+        (Stage(8, 15, 3, ALL_ROTATIONS), Stage(10, 8, 2, NEARBY), Stage(12, 5, 3, NEARBY)),
+    ),
+}
+
+
+class Search:
+    """The stages of a search on one set of prepared subtomograms."""
+
+    def __init__(self, prepared: Prepared, generator: torch.Generator, transforms: tuple[str, ...]) -> None:
+        self.prepared, self.generator, self.transforms = prepared, generator, transforms
+        self.geometry, self.device = prepared.geometry, prepared.energy.device
+        self.mask = soft_sphere(self.geometry.box, self.geometry.mask_radius, self.device)
+        self.sigma = max(1.0, self.geometry.max_shift / 3)
+
+    def part(self, rows: torch.Tensor) -> Search:
+        """The search on some of the particles."""
+        return Search(self.prepared.subset(rows), self.generator, self.transforms)
+
+    def data(self, limit: float) -> Observations:
+        """The particles up to ``limit`` cycles per mask diameter."""
+        cycles = limit * self.geometry.box / (2 * self.geometry.mask_radius)
+        return self.prepared.data.within(min(cycles, 0.5 * self.geometry.box - 1))
+
+    def rotations(self, step: float) -> torch.Tensor:
+        """All rotations ``step`` degrees apart, or none where rotation is not among the transformations."""
+        if "rotation" not in self.transforms:
+            return so3.identity(1, device=self.device)
+        return so3.rotation_grid(step, self.device)
+
+    def turns(self, step: float) -> torch.Tensor:
+        """Small rotations around one found on a grid ``step`` degrees fine, half as far apart."""
+        none = so3.identity(device=self.device)
+        if "rotation" not in self.transforms:
+            return none[None]
+        return so3.local_grid(none, step / 2, step * 0.9)
+
+    def shifts(self, data: Observations, local: bool) -> Shifts:
+        """Shifts fine enough for the band."""
+        step = data.band.box / (4 * data.band.limit)
+        reach = min(1.2 * step if local else max(3 * self.sigma, step), self.geometry.max_shift)
+        return shift_ball(reach if "translation" in self.transforms else 0.0, step, self.sigma, self.device)
+
+    def expect(self, data: Observations, templates: Templates, stage: Stage, near: Posterior | None) -> Work[Posterior]:
+        """One expectation step."""
+        shifts = self.shifts(data, near is not None and stage.where != EVERYWHERE)
+        if stage.where == NEARBY and near is not None:
+            return (yield from expect_near(data, templates, near, self.turns(stage.step), shifts))
+        centre = torch.zeros(len(data), 3, device=self.device)
+        if stage.where == ALL_ROTATIONS and near is not None:
+            centre = near.best().shift
+        return (yield from expect_everywhere(data, templates, self.rotations(stage.step), shifts, centre))
+
+    def explore(self, classes: int, stages: tuple[Stage, ...]) -> Work[Posterior]:
+        """From single particles to ``classes`` classes."""
+        first = stages[0]
+        data = self.data(first.limit)
+        work = seed_templates(
+            data, classes, self.mask, self.rotations(first.step), self.shifts(data, False), self.generator
+        )
+        templates = yield from portion(work, 0.0, 0.2)
+        return (yield from portion(self.iterate(stages, classes, templates), 0.2, 1.0))
+
+    def iterate(self, stages: tuple[Stage, ...], classes: int, start: Posterior | Templates) -> Work[Posterior]:
+        """Expectation-maximisation through ``stages``."""
+        posterior = start if isinstance(start, Posterior) else None
+        templates = start if isinstance(start, Templates) else None
+        spans = iter(shares([s.limit**3 / s.step for s in stages for _ in range(s.iterations)]))
+        for stage in stages:
+            data = self.data(stage.limit)
+            for _ in range(stage.iterations):
+                if posterior is not None:
+                    templates = maximise(accumulate(data, posterior, classes), self.mask)
+                assert templates is not None
+                posterior = yield from portion(self.expect(data, templates, stage, posterior), *next(spans))
+                posterior = centred(posterior, classes)
+                self._learn_sigma(posterior)
+        assert posterior is not None
+        return posterior
+
+    def settle(self, stage: Stage, start: Posterior, many: int, classes: int | None) -> Work[tuple[Posterior, int]]:
+        """Weigh ``many`` classes against each other and keep ``classes`` (None: those worth having)."""
+        data = self.data(stage.limit)
+        sums = accumulate(data, start, many)
+        templates = maximise(sums, self.mask)
+        after = yield from portion(self.expect(data, templates, stage, start), 0.0, 0.6)
+        kept = eliminate(fair_scores(data, start, after, sums, templates), classes)
+        left = Templates(templates.volumes[kept], torch.zeros(len(kept), device=self.device))
+        posterior = yield from portion(self.expect(data, left, stage, start), 0.6, 1.0)
+        return centred(posterior, len(kept)), len(kept)
+
+    def _learn_sigma(self, posterior: Posterior) -> None:
+        """Spread of the shifts, from the particles themselves."""
+        square = (posterior.weight[:, None] * posterior.shift**2).sum() / (3 * posterior.weight.sum())
+        self.sigma = float(square.sqrt().clamp(0.5, max(0.5, self.geometry.max_shift / 2)))
+
+
+def centred(posterior: Posterior, classes: int) -> Posterior:
+    """The same with every class moved so that its particles are, on average, picked at their centre."""
+    matrix = so3.to_matrix(posterior.rotation)
+    in_class = torch.einsum("eij,ej->ei", matrix, posterior.shift) * posterior.weight[:, None]
+    total = torch.zeros(classes, 3, device=in_class.device).index_add_(0, posterior.label, in_class)
+    count = torch.zeros(classes, device=in_class.device).index_add_(0, posterior.label, posterior.weight)
+    mean = (total / count.clamp_min(1e-6)[:, None])[posterior.label]
+    return replace(posterior, shift=posterior.shift - torch.einsum("eij,ei->ej", matrix, mean))
+
+
+def pool(first: Posterior, second: Posterior, rows: tuple[torch.Tensor, torch.Tensor], classes: int) -> Posterior:
+    """One posterior over all particles from those of two halves; the second half's classes follow the first's."""
+    count = len(first) + len(second)
+    evidence = torch.zeros(count, device=first.weight.device)
+    evidence[rows[0]], evidence[rows[1]] = first.log_evidence, second.log_evidence
+    particle = torch.cat([rows[0][first.particle], rows[1][second.particle]])
+    order = particle.argsort(stable=True)
+    return Posterior(
+        particle[order],
+        torch.cat([first.label, second.label + classes])[order],
+        torch.cat([first.rotation, second.rotation])[order],
+        torch.cat([first.shift, second.shift])[order],
+        torch.cat([first.weight, second.weight])[order],
+        evidence,
+        torch.zeros(count, 2 * classes, device=evidence.device),
+    )
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What the search found: the posterior over class and pose, and the classes' sums on the whole band."""
+
+    posterior: Posterior
+    sums: Sums
+    sigma: float
+
+
+def discover(search: Search, classes: int | None, plan: Plan) -> Generator[tuple[str, float], None, Discovery]:
+    """Find classes and poses from nothing; yields (stage in words, fraction of it)."""
+    rows = _split(len(search.prepared), search.generator)
+    halves = [search.part(r.to(search.device)) for r in rows]
+    many = over_cluster(classes, min(len(r) for r in rows))
+    found = []
+    for number, half in enumerate(halves, 1):
+        found.append((yield from _named(f"searching half {number} of 2", half.explore(many, plan.explore))))
+    search.sigma = sum(h.sigma for h in halves) / 2
+    union = pool(found[0], found[1], rows, many)
+    settled, kept = yield from _named("settling classes", search.settle(plan.weigh, union, 2 * many, classes))
+    posterior = yield from _named("refining classes", search.iterate(plan.settle, kept, settled))
+    return Discovery(posterior, accumulate(search.prepared.data, posterior, kept), search.sigma)
+
+
+def over_cluster(classes: int | None, particles: int) -> int:
+    """How many classes each half starts with, so that no content is missed."""
+    wanted = 10 if classes is None else classes + max(2, classes // 2)
+    return max(1, min(wanted, particles // 4))
+
+
+def _split(count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    order = torch.randperm(count, generator=generator)
+    half = (count + 1) // 2
+    return order[:half].sort().values, order[half:].sort().values
+
+
+def _named(stage: str, work: Work[T]) -> Generator[tuple[str, float], None, T]:
+    """The same work, saying the stage with each fraction."""
+    while True:
+        try:
+            fraction = next(work)
+        except StopIteration as stop:
+            value: T = stop.value
+            return value
+        yield stage, fraction

@@ -1,0 +1,71 @@
+"""First templates: single particles, far from each other under all poses (k-means++, Arthur and Vassilvitskii 2007)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from napari_harmony.engine.volumes.search import Observations, Shifts, Templates, expect_everywhere
+from napari_harmony.engine.work import Work, portion
+
+#: Particles among which seeds are looked for.
+CANDIDATES = 120
+
+
+def seed_templates(
+    data: Observations,
+    classes: int,
+    mask: torch.Tensor,
+    rotations: torch.Tensor,
+    shifts: Shifts,
+    generator: torch.Generator,
+) -> Work[Templates]:
+    """As many templates as ``classes``, each a denoised particle that those before explain badly."""
+    rows = torch.randperm(len(data), generator=generator)[:CANDIDATES].to(data.matched.device)
+    pool = data.subset(rows)
+    denoised = denoise(pool) * mask
+    still = torch.zeros(len(pool), 3, device=rows.device)
+    best = torch.full((len(pool),), -torch.inf, device=rows.device)
+    chosen = [int(torch.randint(len(pool), (1,), generator=generator))]
+    for k in range(classes):
+        template = Templates(denoised[chosen[-1:]], torch.zeros(1, device=rows.device))
+        work = expect_everywhere(pool, template, rotations, shifts, still)
+        found = yield from portion(work, k / classes, (k + 1) / classes)
+        score = found.class_score[:, 0].clone()
+        # A particle explains itself, noise and all.
+        score[chosen[-1]] = -torch.inf
+        best = torch.maximum(best, score)
+        known = best.clone()
+        known[chosen] = torch.inf
+        distance = (torch.quantile(best, 0.98) - known).clamp_min(0) ** 2
+        if distance.sum() <= 0:
+            distance = torch.ones_like(distance)
+        chosen.append(int(torch.multinomial(distance.cpu(), 1, generator=generator)))
+    share = torch.full((classes,), -float(np.log(classes)), device=rows.device)
+    return Templates(denoised[chosen[:classes]], share)
+
+
+def denoise(data: Observations) -> torch.Tensor:
+    """Every particle on its own (n, b, b, b), filtered by the signal's power in each shell."""
+    band, power = data.band, data.power
+    count = int(band.shell.max()) + 1
+    zeros = torch.zeros(count, device=power.device)
+    covered = zeros.clone().index_add_(0, band.shell, power.mean(0)).clamp_min(1e-6)
+    # The power of matched samples is that of the signal times squared coverage, plus coverage for the noise.
+    total = zeros.clone().index_add_(0, band.shell, (data.matched.abs() ** 2).mean(0))
+    squared = zeros.clone().index_add_(0, band.shell, (power**2).mean(0)).clamp_min(1e-6)
+    variance = ((total - covered) / squared).clamp_min(0)
+    samples = data.matched / (power + 1 / variance[band.shell].clamp_min(1e-9))
+    spectrum = torch.zeros(len(data), band.box**2 * (band.box // 2 + 1), dtype=samples.dtype, device=samples.device)
+    spectrum[:, band.index] = samples
+    spectrum = spectrum.reshape(len(data), band.box, band.box, -1)
+    _complete(spectrum)
+    volumes = torch.fft.irfftn(spectrum, s=(band.box,) * 3, dim=(1, 2, 3), norm="ortho")
+    return torch.fft.fftshift(volumes, dim=(1, 2, 3))
+
+
+def _complete(spectrum: torch.Tensor) -> None:
+    """Write the Friedel mates within the plane fx = 0, of which the band holds one of each pair; in place."""
+    plane = spectrum[..., 0]
+    mate = torch.roll(plane.flip(1, 2), (1, 1), dims=(1, 2)).conj()
+    spectrum[..., 0] = torch.where(plane == 0, mate, plane)
