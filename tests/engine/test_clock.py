@@ -38,6 +38,7 @@ def test_time_left_follows_from_the_time_it_took(now: list[float]) -> None:
     assert clock.at("a", 0.0).seconds_left is None
     now[0] += 10
     assert clock.at("a", 1.0).seconds_left == pytest.approx(30)
+    clock.at("b", 0.0)
     now[0] += 30
     assert clock.at("b", 1.0).seconds_left == 0
     assert clock.seconds == {"a": 10.0, "b": 30.0}
