@@ -147,6 +147,51 @@ def apply(
 
 
 @app.command()
+def extract(
+    tomogram: Annotated[
+        Path, typer.Argument(metavar="TOMOGRAM", help="A volume: .mrc, .rec, .map or .tif.", show_default=False)
+    ],
+    coordinates: Annotated[
+        Path,
+        typer.Argument(
+            metavar="COORDINATES", help="RELION .star, Dynamo .tbl, or .csv with x, y, z in voxels.", show_default=False
+        ),
+    ],
+    out: options.Out,
+    box: Annotated[int, typer.Option(metavar="N", help="Edge of the subtomograms in voxels, after binning.")],
+    binning: Annotated[int, typer.Option("--bin", metavar="N", help="Voxels that become one along each axis.")] = 1,
+    tilt_range: Annotated[
+        tuple[float, float] | None,
+        typer.Option(metavar="LOW HIGH", help="First and last tilt about y in degrees: the missing wedge."),
+    ] = None,
+    invert: Annotated[bool, typer.Option("--invert", help="Exchange dark and bright: particles become white.")] = False,
+    edge: Annotated[
+        str, typer.Option(metavar="pad|drop", help="What to do with boxes that reach beyond the tomogram.")
+    ] = "pad",
+    normalise: Annotated[
+        bool, typer.Option("--normalise/--no-normalise", help="Bring each box to mean 0 and standard deviation 1.")
+    ] = True,
+    tomo_name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The tomogram's name in COORDINATES.", show_default="told by the file name"),
+    ] = None,
+    tomograms: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="RELION 5's tomograms.star.", show_default="looked for beside COORDINATES"),
+    ] = None,
+    pixel_size: options.PixelSize = None,
+    json_progress: options.JsonProgress = False,
+) -> None:
+    """Cut subtomograms out of a TOMOGRAM and write them, with a particles.star, into OUT."""
+    from napari_harmony.cli.extract import ExtractJob, make_extract_settings, run_extract
+
+    settings = make_extract_settings(
+        box=box, binning=binning, tilt_range=tilt_range, edge=edge, invert=invert, normalise=normalise
+    )
+    run_extract(ExtractJob(tomogram, coordinates, out, tomo_name, tomograms, pixel_size, json_progress), settings)
+
+
+@app.command()
 def info(
     path: Annotated[
         Path, typer.Argument(metavar="FILE", help="Particles, an OUT folder, or a model.", show_default=False)

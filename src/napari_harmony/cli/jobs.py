@@ -65,7 +65,7 @@ def run_align(job: Job, settings: Settings) -> Result:
 
     check_target(job.target)
     clock = StageClock("reading")
-    with make_reporter(job.json_progress) as reporter, _heeding_warnings(reporter) as heard:
+    with make_reporter(job.json_progress) as reporter, heeding_warnings(reporter) as heard:
         model = _load_model(job.model)
         if model is not None and job.transforms is None:
             settings = replace(settings, transforms=tuple(model.card.transforms))
@@ -90,7 +90,7 @@ def run_train(job: Job, settings: Settings) -> Any:
     folder, files = model_place(job.target)
     check_target(folder, [job.source], owned=files, proof=files[1])
     clock = StageClock("reading")
-    with make_reporter(job.json_progress) as reporter, _heeding_warnings(reporter):
+    with make_reporter(job.json_progress) as reporter, heeding_warnings(reporter):
         particles = load_particles(job.source, job.pixel_size)
         run = describe_run(particles, settings)
         with _checkpointed(folder / names.CHECKPOINT, run, job, reporter) as checkpoint:
@@ -160,7 +160,7 @@ def _checkpointed(folder: Path, run: dict[str, Any], job: Job, reporter: Reporte
 
 
 @contextmanager
-def _heeding_warnings(reporter: Reporter) -> Iterator[list[str]]:
+def heeding_warnings(reporter: Reporter) -> Iterator[list[str]]:
     """Show warnings about the input as they come, once each, and collect them."""
     heard: list[str] = []
 

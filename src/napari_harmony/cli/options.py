@@ -16,7 +16,12 @@ FORMATS = ("star", "relion")
 FORMAT_HELP = "'relion' adds the files that RELION's Select job opens."
 
 Input = Annotated[
-    Path, typer.Argument(metavar="INPUT", help="Particles: .star, .cs, .mrcs, .mrc, .tif or .tiff.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="INPUT",
+        help="Particles: .star, .cs, .mrcs, .mrc, .tif, or a folder of subtomograms.",
+        show_default=False,
+    ),
 ]
 Out = Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="Folder for the results.", show_default=False)]
 Classes = Annotated[str, typer.Option(metavar="N|auto", help="Number of content classes, or chosen from the data.")]

@@ -62,16 +62,17 @@ def dynamo_to_relion(angles: ArrayLike) -> NDArray[np.float64]:
 
 
 def matrix_to_quaternion(matrices: ArrayLike) -> NDArray[np.float64]:
-    """Unit quaternions (x, y, z, w) with w >= 0, shape (..., 4), of matrices (..., 3, 3)."""
+    """Unit quaternions (w, x, y, z) with w >= 0, shape (..., 4), of matrices (..., 3, 3)."""
     given = np.asarray(matrices, dtype=np.float64)
     flat = Rotation.from_matrix(given.reshape(-1, 3, 3)).as_quat(canonical=True) if given.size else np.zeros((0, 4))
-    return np.asarray(flat.reshape(*given.shape[:-2], 4))
+    return np.roll(flat, 1, axis=-1).reshape(*given.shape[:-2], 4)
 
 
 def quaternion_to_matrix(quaternions: ArrayLike) -> NDArray[np.float64]:
-    """Matrices (..., 3, 3) of quaternions (x, y, z, w) of any length but 0, shape (..., 4)."""
+    """Matrices (..., 3, 3) of quaternions (w, x, y, z) of any length but 0, shape (..., 4)."""
     given = np.asarray(quaternions, dtype=np.float64)
-    flat = Rotation.from_quat(given.reshape(-1, 4)).as_matrix() if given.size else np.zeros((0, 3, 3))
+    scalar_last = np.roll(given.reshape(-1, 4), -1, axis=-1)
+    flat = Rotation.from_quat(scalar_last).as_matrix() if given.size else np.zeros((0, 3, 3))
     return np.asarray(flat.reshape(*given.shape[:-1], 3, 3))
 
 

@@ -256,6 +256,33 @@ def write_stack(
     return statistics.images
 
 
+def write_volume(path: str | os.PathLike[str], volume: NDArray[Any], voxel_size: float) -> None:
+    """Write one volume (z, y, x) as float32; it appears as a whole or not at all.
+
+    Parameters
+    ----------
+    path : to write
+    volume : of any sizes
+    voxel_size : angstrom
+
+    Raises
+    ------
+    InputError : no volume, or a place that cannot be written
+    """
+    stored = np.ascontiguousarray(volume, "<f4")
+    if stored.ndim != 3 or 0 in stored.shape:
+        raise InputError(f"{path} cannot be written: an array of shape {stored.shape} is no volume.")
+    statistics = _Statistics()
+    statistics.add(stored)
+    raw = _stack_header(statistics, stored.shape[1:], voxel_size, False)
+    header = np.frombuffer(raw, HEADER_DTYPE.newbyteorder("<")).copy()
+    header["ispg"], header["mz"] = 1, len(stored)
+    header["cella"]["z"] = len(stored) * voxel_size
+    with replacing(path) as file:
+        file.write(header.tobytes())
+        file.write(stored.tobytes())
+
+
 class _Statistics:
     """Extremes, mean and deviation of finite pixels, gathered batch by batch."""
 

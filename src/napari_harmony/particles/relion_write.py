@@ -13,11 +13,14 @@ from napari_harmony.errors import InputError
 from napari_harmony.particles.dataset import Particles
 from napari_harmony.particles.files import inner_suffix, replacing
 from napari_harmony.particles.images import FileImages, Frames
-from napari_harmony.particles.mrc import write_stack
+from napari_harmony.particles.mrc import write_stack, write_volume
 from napari_harmony.particles.relion_read import RelionMetadata, pixel_sizes
 from napari_harmony.particles.resolve import ROOT_COMMENT, project_root, root_comment
 from napari_harmony.particles.star import StarDocument, parse_star
 from napari_harmony.particles.star_write import write_loop, write_star
+from napari_harmony.particles.subtomograms import TILT_HIGH, TILT_LOW
+from napari_harmony.particles.volumes import VolumeImages
+from napari_harmony.particles.wedge import CoverageFiles, TiltRange
 
 _MRC = (".mrcs", ".mrc", ".map", ".st")
 _CTF_COLUMNS = {
@@ -33,9 +36,9 @@ _OPTICS_COLUMNS = {
     "rlnAmplitudeContrast": "amplitude_contrast",
 }
 #: RELION refuses optics groups without these; they stand for "unknown" where there is no CTF
-_USUAL_OPTICS = {"rlnVoltage": 300.0, "rlnSphericalAberration": 2.7, "rlnAmplitudeContrast": 0.1}
-_NO_CTF = b"# voltage, aberration and amplitude contrast are placeholders: the input had no CTF parameters\n"
-_NO_PIXEL_SIZE = b"# the pixel size is a placeholder: the input did not say it\n"
+USUAL_OPTICS = {"rlnVoltage": 300.0, "rlnSphericalAberration": 2.7, "rlnAmplitudeContrast": 0.1}
+NO_CTF = b"# voltage, aberration and amplitude contrast are placeholders: the input had no CTF parameters\n"
+NO_PIXEL_SIZE = b"# the pixel size is a placeholder: the input did not say it\n"
 
 
 def write_relion(
@@ -132,14 +135,17 @@ def _origin_axis(label: str) -> str | None:
 def _fresh(particles: Particles, columns: Mapping[str, Any], chosen: np.ndarray, names: list[str]) -> Iterator[bytes]:
     """A STAR file of RELION 3.1 for particles that came without one."""
     if particles.ctf is None:
-        yield _NO_CTF
+        yield NO_CTF
     if not particles.pixel_size_known:
-        yield _NO_PIXEL_SIZE
+        yield NO_PIXEL_SIZE
     optics, group = _optics(particles, chosen)
     yield from write_loop("optics", optics)
     rows: dict[str, Any] = {"rlnImageName": np.array(names, dtype=object), "rlnOpticsGroup": group}
     if "rlnMicrographName" in particles.table:
         rows["rlnMicrographName"] = particles.table["rlnMicrographName"].to_numpy(dtype=object)[chosen]
+    if isinstance(particles.wedge, CoverageFiles):
+        wedges = [str(file.absolute()) for file in particles.wedge.files]
+        rows["rlnCtfImage"] = np.array([wedges[i] for i in particles.wedge.file_of[chosen].tolist()], dtype=object)
     if particles.ctf is not None:
         rows |= {label: getattr(particles.ctf, name)[chosen] for label, name in _CTF_COLUMNS.items()}
     for label, values in columns.items():
@@ -155,7 +161,7 @@ def _optics(particles: Particles, chosen: np.ndarray) -> tuple[dict[str, Any], n
     """The optics table, one group per combination of voltage, aberration and contrast, and each row's group."""
     ctf = particles.ctf
     if ctf is None:
-        unique = np.array([list(_USUAL_OPTICS.values())])
+        unique = np.array([list(USUAL_OPTICS.values())])
         group = np.zeros(len(chosen), np.int64)
     else:
         combined = np.column_stack([getattr(ctf, name)[chosen] for name in _OPTICS_COLUMNS.values()])
@@ -167,16 +173,20 @@ def _optics(particles: Particles, chosen: np.ndarray) -> tuple[dict[str, Any], n
         **{label: unique[:, i] for i, label in enumerate(_OPTICS_COLUMNS)},
         "rlnImagePixelSize": np.full(count, particles.pixel_size),
         "rlnImageSize": np.full(count, particles.box),
-        "rlnImageDimensionality": np.full(count, 2),
+        "rlnImageDimensionality": np.full(count, particles.dimensions),
     }
     if ctf is not None and ctf.phase_flipped:
         optics["rlnCtfDataArePhaseFlipped"] = np.ones(count, np.int64)
+    if isinstance(particles.wedge, TiltRange):
+        optics |= {TILT_LOW: np.full(count, particles.wedge.low), TILT_HIGH: np.full(count, particles.wedge.high)}
     return optics, group.reshape(-1) + 1
 
 
 def _image_names(path: Path, particles: Particles, chosen: np.ndarray) -> list[str]:
     """``000001@stack`` for the chosen particles; writes the images beside ``path`` where RELION could not read them."""
     images = particles.images
+    if particles.dimensions == 3:
+        return _volume_names(path, particles, chosen)
     if isinstance(images, FileImages) and all(_readable_by_relion(file) for file in images.files):
         stacks = [_stack_text(file) for file in images.files]
         files, frames = images.file_of[chosen].tolist(), images.frame_of[chosen].tolist()
@@ -186,6 +196,24 @@ def _image_names(path: Path, particles: Particles, chosen: np.ndarray) -> list[s
     batches = (particles.read(chosen[first : first + step]) for first in range(0, len(chosen), step))
     write_stack(beside, batches, particles.pixel_size)
     return [f"{number:06d}@{beside.name}" for number in range(1, len(chosen) + 1)]
+
+
+def _volume_names(path: Path, particles: Particles, chosen: np.ndarray) -> list[str]:
+    """One file per subtomogram: those there are, or else new ones in a folder beside ``path``."""
+    images = particles.images
+    if isinstance(images, VolumeImages) and all(_one_volume(file) for file in images.files):
+        absolute = [images.files[number].path.absolute() for number in images.file_of[chosen].tolist()]
+        root = project_root(absolute[0].parent) if absolute else None
+        return [(file.relative_to(root) if root in file.parents else file).as_posix() for file in absolute]
+    folder = path.with_name(f"{path.stem}_volumes")
+    for number, row in enumerate(chosen.tolist(), start=1):
+        write_volume(folder / f"{number:06d}.mrc", particles.read([row])[0], particles.pixel_size)
+    return [f"{folder.name}/{number:06d}.mrc" for number in range(1, len(chosen) + 1)]
+
+
+def _one_volume(file: Frames) -> bool:
+    packed = getattr(file, "packed", None) is not None
+    return not packed and inner_suffix(file.path) in (".mrc", ".map") and file.shape[0] == file.shape[1]
 
 
 def _readable_by_relion(file: Frames) -> bool:
