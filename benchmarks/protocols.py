@@ -155,10 +155,10 @@ def star_text(simulated: Simulated, stack: str) -> str:
     for i, row in enumerate(rows):
         row += [f"simulated_{i // 100 + 1:03d}.mrc", "1"]
     blocks = [("data_optics", list(optics), [list(optics.values())]), ("data_particles", labels, rows)]
-    return "".join(_star_block(*block) for block in blocks)
+    return "".join(star_block(*block) for block in blocks)
 
 
-def _star_block(name: str, labels: list[str], rows: list[list[str]]) -> str:
+def star_block(name: str, labels: list[str], rows: list[list[str]]) -> str:
     header = "".join(f"_{label} #{i}\n" for i, label in enumerate(labels, 1))
     return f"\n# version 30001\n\n{name}\n\nloop_\n{header}" + "\n".join(" ".join(row) for row in rows) + "\n\n"
 

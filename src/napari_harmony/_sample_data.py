@@ -21,3 +21,41 @@ def simulated_particles() -> list[LayerTuple]:
     truth = {name: simulated.truth[name].tolist() for name in _TRUTH}
     options["metadata"][KEY]["truth"] = truth
     return [(stack, options, kind)]
+
+
+def simulated_tomogram() -> list[LayerTuple]:
+    """A simulated tomogram, and the true places of its particles with their kinds and orientations."""
+    from napari_harmony._layers import ANGSTROM, KEY, contrast_limits
+    from napari_harmony.particles.simulate_tomogram import sample_tomogram
+
+    made, names = sample_tomogram(seed=0)
+    space = {
+        "scale": (made.pixel_size,) * 3,
+        "units": (ANGSTROM,) * 3,
+        "axis_labels": ("z", "y", "x"),
+    }
+    about = {
+        "role": "volume",
+        "pixel_size": made.pixel_size,
+        "pixel_size_known": True,
+        "tilt_range": [made.wedge.low, made.wedge.high],
+    }
+    volume = {
+        "name": "simulated tomogram",
+        "colormap": "gray",
+        "contrast_limits": contrast_limits(made.volume[len(made.volume) // 2]),
+        "metadata": {KEY: about},
+    }
+    features = made.truth[["rot", "tilt", "psi"]].assign(kind=[names[number] for number in made.truth["kind"]])
+    points = {
+        "name": "simulated particles in the tomogram",
+        "features": features,
+        "face_color": "kind",
+        "size": 8,
+        "out_of_slice_display": True,
+        "metadata": {KEY: {"role": "coordinates"}},
+    }
+    return [
+        (made.volume, {**volume, **space}, "image"),
+        (made.truth[["z", "y", "x"]].to_numpy(), {**points, **space}, "points"),
+    ]

@@ -42,8 +42,8 @@ class SimulatedVolumes:
     Attributes
     ----------
     particles : what a user would open, volumes (n, box, box, box); the noise in them has variance 1 and mean 0
-    truth : one row per particle: ``content`` (0-based), ``rot``, ``tilt``, ``psi`` (degree), ``origin_x``, ``origin_y``,
-        ``origin_z`` (voxel) so that ``x_ref = R(rot, tilt, psi) (x_vol - c + origin) + c``, and ``gain``
+    truth : one row per particle: ``content`` (0-based), ``rot``, ``tilt``, ``psi`` (degree), ``origin_x``,
+        ``origin_y``, ``origin_z`` (voxel) so that ``x_ref = R(rot, tilt, psi) (x_vol - c + origin) + c``, and ``gain``
     clean : (contents, box, box, box) float32 densities unturned, without wedge, in units of the noise
     """
 
