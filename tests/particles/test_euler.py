@@ -54,7 +54,10 @@ def test_angles_return_from_matrices_and_quaternions() -> None:
     np.testing.assert_allclose(euler.matrix_to_relion(matrices), ANGLES, atol=1e-9)
     np.testing.assert_allclose(euler.quaternion_to_matrix(euler.matrix_to_quaternion(matrices)), matrices, atol=1e-12)
     np.testing.assert_allclose(euler.dynamo_to_matrix(euler.matrix_to_dynamo(matrices)), matrices, atol=1e-12)
-    assert (euler.matrix_to_quaternion(matrices)[:, 3] >= 0).all()
+    assert (euler.matrix_to_quaternion(matrices)[:, 0] >= 0).all()
+    half = np.sqrt(0.5)
+    quarter = euler.quaternion_to_matrix([half, 0, 0, half])  # w, x, y, z: a quarter turn about z
+    np.testing.assert_allclose(quarter, euler.relion_to_matrix([0, 0, 90]), atol=1e-12)
 
 
 @pytest.mark.parametrize("tilt", [0.0, 180.0, 1e-9, 180 - 1e-9])

@@ -38,8 +38,12 @@ def describe(path: Path) -> list[str]:
             raise InputError(
                 f"{path}: a model is {' and '.join(names.MODEL)}, and {model.with_suffix('.json')} is missing."
             )
-    if path.is_dir():
-        raise InputError(f"{path}: this folder holds neither a finished run nor a model; give a particle file.")
+    from napari_harmony.particles.volumes import is_folder_of_volumes
+
+    if path.is_dir() and not (is_folder_of_volumes(path) or (path / names.PARTICLES).is_file()):
+        raise InputError(
+            f"{path}: this folder holds neither a finished run nor a model, and no volumes; give a particle file."
+        )
     from napari_harmony.particles import open_particles
 
     with warnings.catch_warnings(record=True) as heard:
@@ -59,11 +63,14 @@ def _particles(path: Path, particles: Particles) -> dict[str, str]:
     facts = {
         "file": str(path),
         "format": _format(path, particles),
-        "particles": str(len(particles)),
+        "particles": f"{len(particles)}{' subtomograms' if particles.dimensions == 3 else ''}",
         "box": f"{box} px" + (f" ({box * pixel:.4g} A)" if known else ""),
         "pixel size": f"{pixel:.6g} A" if known else "unknown (give --pixel-size)",
-        "CTF": _ctf(particles.ctf) if particles.ctf is not None else "unknown",
     }
+    if particles.dimensions == 3:
+        facts["missing wedge"] = _wedge(particles)
+    else:
+        facts["CTF"] = _ctf(particles.ctf) if particles.ctf is not None else "unknown"
     stacks = {str(file.path) for file in getattr(particles.images, "files", ())} - {str(path)}
     if stacks:
         facts["image files"] = f"{len(stacks)}, first {sorted(stacks)[0]}"
@@ -86,8 +93,20 @@ def _format(path: Path, particles: Particles) -> str:
         return f"RELION STAR ({version})"
     if particles.metadata is not None:
         return "cryoSPARC .cs"
+    if path.is_dir():
+        return "folder of volumes"
     name = path.name.lower()
     return "TIFF stack" if name.endswith((".tif", ".tiff")) else "MRC stack"
+
+
+def _wedge(particles: Particles) -> str:
+    from napari_harmony.particles.wedge import TiltRange
+
+    if particles.wedge is None:
+        return "unknown"
+    if isinstance(particles.wedge, TiltRange):
+        return f"tilts from {particles.wedge.low:g} to {particles.wedge.high:g} degrees about y"
+    return "a volume per particle (rlnCtfImage)"
 
 
 def _ctf(ctf: CtfParameters) -> str:
