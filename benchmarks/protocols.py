@@ -159,6 +159,7 @@ def star_text(simulated: Simulated, stack: str) -> str:
 
 
 def star_block(name: str, labels: list[str], rows: list[list[str]]) -> str:
+    """One loop of a STAR file, with the version that RELION looks for."""
     header = "".join(f"_{label} #{i}\n" for i, label in enumerate(labels, 1))
     return f"\n# version 30001\n\n{name}\n\nloop_\n{header}" + "\n".join(" ".join(row) for row in rows) + "\n\n"
 

@@ -212,7 +212,8 @@ def _expose(
     import torch
 
     count, width, height = images.shape
-    chosen = generator.uniform(*defocus, count)
+    low, high = defocus
+    chosen = generator.uniform(low, high, count)
 
     def constant(value: float) -> NDArray[np.float64]:
         return np.full(count, value)
