@@ -211,9 +211,8 @@ def _expose(
     """Tilt images (t, x', y) as a microscope records them, with noise of variance 1, and with their phases flipped."""
     import torch
 
-    count, width, height = images.shape
-    low, high = defocus
-    chosen = generator.uniform(low, high, count)
+    count, (width, height) = len(images), images.shape[1:]
+    chosen = generator.uniform(*defocus, count)
 
     def constant(value: float) -> NDArray[np.float64]:
         return np.full(count, value)
