@@ -62,13 +62,12 @@ def test_classes_of_a_half_find_their_joint_class_and_its_frame() -> None:
 def test_no_two_classes_of_a_half_share_a_joint_class() -> None:
     """Even where two show the same content."""
     content, psi, _ = truth()
-    label = np.where(content == 1, 0, content)
+    label = np.full(COUNT, 2)
     label[content == 0] = np.arange(int((content == 0).sum())) % 2
-    label[content == 1] = 0
     placed, _ = placed_on(label, psi)
     joint = [set(placed.label[label == k].tolist()) for k in range(3)]
     assert all(len(labels) == 1 for labels in joint)
-    assert set.union(*joint) == {0, 1, 2} and joint[2] == {2}
+    assert set.union(*joint) == {0, 1, 2} and 0 in joint[0] | joint[1]
 
 
 def test_fewer_classes_than_joint_ones_leave_some_empty() -> None:
