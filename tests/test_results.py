@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from napari_harmony.results import COLUMNS, Result, content_columns
+from napari_harmony.results import COLUMNS, Result, columns_of, content_columns
 
 
 @pytest.fixture
@@ -56,3 +58,13 @@ def test_missing_flags_count_as_none(result: Result) -> None:
 
 def test_warnings_come_from_the_summary(result: Result) -> None:
     assert result.warnings == ("look here",)
+
+
+def test_dimensions_and_their_columns(result: Result) -> None:
+    assert result.dimensions == 2
+    assert columns_of(2) == COLUMNS
+    volumes = replace(result, averages=np.zeros((4, 8, 8, 8), np.float32))
+    assert volumes.dimensions == 3
+    assert volumes.classes == 4
+    assert {"rot", "tilt", "psi", "origin_z", "angle_spread"} <= set(columns_of(3))
+    assert "psi_spread" not in columns_of(3)

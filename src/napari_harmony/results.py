@@ -30,6 +30,26 @@ COLUMNS = (
     "flags",  # comma-separated words: junk, symmetric, shift-bound, not-finite, constant, duplicate; "" for none
 )
 
+#: The same for subtomograms; lengths are voxels of the input, axes x, y, z.
+COLUMNS_3D = (
+    "class_number",
+    "class_probability",
+    "rot",  # degree, RELION's ZYZ angles: x_ref = R (x_vol - c + t) + c, R = from_euler("ZYZ", [rot, tilt, psi])
+    "tilt",
+    "psi",
+    "origin_x",  # voxel of the input, RELION's rlnOriginX: shift the volume by it to centre the particle
+    "origin_y",
+    "origin_z",
+    "angle_spread",  # degree, posterior standard deviation of the rotation, as a root mean square angle
+    "shift_spread",  # voxel, posterior standard deviation per axis
+    "flip_odds",
+    "scale",
+    "contrast",
+    "offset",
+    "score",
+    "flags",
+)
+
 #: Columns of ``Result.table`` that hold whole numbers and text; all others are floats.
 INTEGER_COLUMNS = ("class_number",)
 TEXT_COLUMNS = ("flags",)
@@ -44,18 +64,19 @@ class Result:
 
     Attributes
     ----------
-    table : one row per input particle, in input order, RangeIndex, with ``COLUMNS`` and ``content_0``...
-        ``content_{d-1}`` (content posterior means)
-    averages : (k, box, box) float32 class averages of data (CTF-weighted, phases corrected), class 1 first;
-        on the grid of the input stack, or Fourier-cropped (``average_pixel_size`` says so)
+    table : one row per input particle, in input order, RangeIndex, with ``COLUMNS``, or ``COLUMNS_3D`` for
+        subtomograms, and ``content_0``... ``content_{d-1}`` (content posterior means)
+    averages : (k, box, box), or (k, box, box, box) of subtomograms, float32 class averages of data (weighted by CTF or
+        missing wedge, phases corrected), class 1 first; on the grid of the input, or Fourier-cropped
+        (``average_pixel_size`` says so)
     average_pixel_size : angstrom per pixel of ``averages``
-    frc : (k, shells) Fourier ring correlation of half-set averages, halves split before alignment; NaN where a
+    frc : (k, shells) Fourier ring correlation (shell correlation in 3D) of half-set averages, halves split before alignment; NaN where a
         class has no two halves; ``frc_frequency`` (shells,) in 1 / angstrom; ``frc_floor`` (k, shells) the
         noise floor that unaligned structure-free data would reach
     resolution : (k,) angstrom where the half-set FRC falls below 0.143, NaN where it never rises above the floor
     pixel_size : angstrom per pixel of the input stack
     summary : JSON-able provenance: parameters, seed, versions, device, seconds per stage, counts, ``warnings``
-    half_averages : (2, k, box, box) averages of the two half sets, or None where they were not kept
+    half_averages : (2, k, box, box[, box]) averages of the two half sets, or None where they were not kept
     """
 
     table: pd.DataFrame
@@ -71,6 +92,11 @@ class Result:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    @property
+    def dimensions(self) -> int:
+        """2 for images, 3 for subtomograms."""
+        return self.averages.ndim - 1
 
     @property
     def classes(self) -> int:
@@ -110,6 +136,11 @@ class Result:
     def with_table(self, table: pd.DataFrame) -> Result:
         """The same result with another table of the same rows."""
         return replace(self, table=table)
+
+
+def columns_of(dimensions: int) -> tuple[str, ...]:
+    """The columns that every run fills, of images (2) or of subtomograms (3)."""
+    return COLUMNS_3D if dimensions == 3 else COLUMNS
 
 
 def content_columns(columns: Iterable[object]) -> list[str]:
