@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -47,7 +48,8 @@ def placed_on(label: np.ndarray, psi: np.ndarray, count: int = 3) -> tuple[Poste
     search, (content, true_psi, origin) = searched(), truth()
     basis = search.basis(11)
     target = maximise(basis, accumulate(search.prepared.observe(basis), certain(true_psi, origin, content), 3))
-    return finish(_onto(search, target, basis, search, certain(psi, origin, label), count)), true_psi
+    found = replace(certain(psi, origin, label), class_score=torch.zeros(COUNT, count))
+    return finish(_onto(search, target, basis, search, found, torch.as_tensor(content))), true_psi
 
 
 def test_classes_of_a_half_find_their_joint_class_and_its_frame() -> None:

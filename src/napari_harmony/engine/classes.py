@@ -7,7 +7,6 @@ from dataclasses import replace
 import torch
 
 from napari_harmony.engine.search import Observations, Posterior, Sums, Templates, signal_variance
-from napari_harmony.engine.steerable import SteerableBasis
 
 #: A class is real, when their number is to be found, if without it its particles lose this much log likelihood each.
 WORTH = 8.0
@@ -92,15 +91,14 @@ def split(data: Observations, posterior: Posterior, templates: Templates) -> Pos
             continue
         seen, density = _aligned(data, best, rows)
         rest = (seen - density * basis.to_complex(templates.coefficients[k])) / density.clamp_min(1e-6).sqrt()
-        second[rows] = _two_groups(basis, rest)
+        second[rows] = two_groups(basis.to_real(rest))
     label = torch.where(second[posterior.particle], posterior.label + count, posterior.label)
     return replace(posterior, label=label)
 
 
-def _two_groups(basis: SteerableBasis, rest: torch.Tensor) -> torch.Tensor:
-    """(n,) bool: which residuals belong to the second of two groups, by 2-means in the leading directions."""
-    real = basis.to_real(rest)
-    u, s, _ = torch.linalg.svd(real - real.mean(0), full_matrices=False)
+def two_groups(rest: torch.Tensor) -> torch.Tensor:
+    """(n,) bool: which residuals (n, d) belong to the second of two groups, by 2-means in the leading directions."""
+    u, s, _ = torch.linalg.svd(rest - rest.mean(0), full_matrices=False)
     points = (u * s)[:, :DIRECTIONS]
     group = points[:, 0] > points[:, 0].median()
     for _ in range(20):

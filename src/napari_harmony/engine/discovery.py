@@ -130,7 +130,8 @@ class Search:
         cycles = basis.band.limit
         step = self.geometry.box / (4 * cycles)
         reach = min(2.2 * step if local else max(4 * self.sigma, 2 * step), self.geometry.max_shift)
-        rotations = 6 * int(np.ceil(cycles)) if "rotation" in self.transforms else 1
+        # A multiple of four, so that an image turned by a quarter is searched at the same poses as it was.
+        rotations = 4 * int(np.ceil(1.5 * cycles)) if "rotation" in self.transforms else 1
         return pose_grid(rotations, reach if "translation" in self.transforms else 0.0, step, self.sigma, self.device)
 
     def expect(
@@ -153,7 +154,7 @@ class Search:
     def explore(self, classes: int, plan: Plan) -> Generator[float | Preview, None, Posterior]:
         """Search from random particles to ``classes`` classes."""
         templates = yield from portion(self.seed(classes, plan.explore[0]), 0.0, 0.1)
-        return (yield from _rescaled(self.iterate(plan.explore, classes, templates), 0.1))
+        return (yield from _rescaled(self.iterate(plan.explore, classes, templates), 0.1, 1.0))
 
     def iterate(
         self, stages: tuple[Stage, ...], classes: int, start: Posterior | Templates
@@ -204,6 +205,16 @@ class Search:
                 yield self.preview(templates, basis, after, i)
         return posterior, left
 
+    def check(
+        self, bands: tuple[float, ...], start: Posterior, many: int, classes: int
+    ) -> Generator[float | Preview, None, tuple[Posterior, int]]:
+        """:meth:`settle`, with every particle in one of the classes that stay, as it is in the joint run."""
+        cost = sum(b**2 for b in bands)
+        share = cost / (cost + 0.3 * bands[-1] ** 2)
+        posterior, left = yield from _rescaled(self.settle(bands, start, many, classes), 0.0, share)
+        last = (Stage(bands[-1], 1, local=True),)
+        return (yield from _rescaled(self.iterate(last, left, posterior), share, 1.0)), left
+
     def _learn_sigma(self, posterior: Posterior) -> None:
         """Spread of the shifts, from the particles themselves."""
         square = (posterior.weight[:, None] * posterior.shift**2).sum() / (2 * posterior.weight.sum())
@@ -247,10 +258,9 @@ def discover(
     settled, kept = yield from _named("settling classes", search.settle(plan.settle, union, 2 * many, classes))
     checks = []
     for number, (half, start) in enumerate(zip(halves, found, strict=True), 1):
-        work = half.settle(plan.settle, start, many, kept)
-        checks.append((yield from _named(f"checking half {number} of 2", work)))
+        checks.append((yield from _named(f"checking half {number} of 2", half.check(plan.settle, start, many, kept))))
     posterior = yield from _named("refining classes", search.iterate(plan.refine, kept, settled))
-    verdict = yield from _named("comparing halves", _compare(search, posterior, kept, halves, checks, plan))
+    verdict = yield from _named("comparing halves", _compare(search, posterior, rows, halves, checks, plan))
     basis = search.basis(np.inf)
     sums = accumulate(search.prepared.observe(basis), posterior, kept)
     junk = torch.zeros(len(search.prepared), dtype=torch.bool)
@@ -271,17 +281,18 @@ class _Verdict:
 def _compare(
     search: Search,
     posterior: Posterior,
-    classes: int,
+    rows: tuple[torch.Tensor, torch.Tensor],
     halves: list[Search],
     checks: list[tuple[Posterior, int]],
     plan: Plan,
 ) -> Work[_Verdict]:
     """Correlate the halves' averages, and score each half's particles under the other half's classes and decoys."""
     coarse, fine = search.basis(plan.settle[-1]), search.basis(np.inf)
+    joint, classes = posterior.best().label, posterior.class_score.shape[1]
     target = maximise(coarse, accumulate(search.prepared.observe(coarse), posterior, classes))
     placed: list[Sums] = []
-    for half, (found, count) in zip(halves, checks, strict=True):
-        work = _onto(search, target, coarse, half, found, count)
+    for half, (found, _), part in zip(halves, checks, rows, strict=True):
+        work = _onto(search, target, coarse, half, found, joint[part.to(joint.device)])
         turned = yield from portion(work, 0.1 * len(placed), 0.1 * len(placed) + 0.1)
         placed.append(accumulate(half.prepared.observe(fine), turned, classes))
     grid = pose_grid(180, 2.0, 0.5, search.sigma, search.device)
@@ -301,28 +312,31 @@ def _compare(
 
 
 def _onto(
-    search: Search, target: Templates, basis: SteerableBasis, half: Search, found: Posterior, count: int
+    search: Search, target: Templates, basis: SteerableBasis, half: Search, found: Posterior, joint: torch.Tensor
 ) -> Work[Posterior]:
-    """The posterior of a half with each of its classes placed, as a whole, on the joint class that it shows.
+    """The posterior of a half with each of its classes placed, as a whole, on a joint class.
 
-    Every class of the half gets a joint class of its own, so that as few as possible are left without a half.
+    ``joint`` (n,) says in which joint class each particle of the half is. Every class of the half gets a joint class
+    of its own, so that as few as possible are left without a half, and as many particles as can be stay in theirs.
     """
+    count = found.class_score.shape[1]
     sums = accumulate(half.prepared.observe(basis), found, count)
     averages = Observations(basis.synthesise(sums.total), sums.power, basis, search.geometry.box)
     grid = pose_grid(8 * int(np.ceil(basis.band.limit)), search.geometry.max_shift, 1.0, 1e3, search.device)
     even = replace(target, log_share=torch.zeros_like(target.log_share))
     still = torch.zeros(count, 2, device=search.device)
-    tried = yield from portion(expect(averages, even, grid, still, search.arithmetic), 0.0, 0.5)
-    mine, theirs = linear_sum_assignment(tried.class_score.cpu().numpy(), maximize=True)
-    label = torch.as_tensor(theirs, device=search.device)
+    common = torch.bincount(found.best().label * len(target) + joint, minlength=count * len(target))
+    mine, theirs = linear_sum_assignment(common.reshape(count, len(target)).cpu().numpy(), maximize=True)
+    label = torch.zeros(count, dtype=torch.long, device=search.device)
+    label[torch.as_tensor(mine, device=search.device)] = torch.as_tensor(theirs, device=search.device)
     psi, shift = torch.zeros(count, device=search.device), still.clone()
     for done, k in enumerate(mine):
         row = torch.as_tensor([k], device=search.device)
         alone = replace(even, coefficients=even.coefficients[label[k], None], log_share=even.log_share[:1])
         placed = yield from portion(
             expect(averages.subset(row), alone, grid, still[:1], search.arithmetic),
-            0.5 + 0.5 * done / count,
-            0.5 + 0.5 * (done + 1) / count,
+            done / count,
+            (done + 1) / count,
         )
         psi[k], shift[k] = placed.best().psi[0], placed.best().shift[0]
     return _carried(found, label, psi, shift)
@@ -362,12 +376,14 @@ def _named(
         yield event if isinstance(event, Preview) else (stage, event)
 
 
-def _rescaled(work: Generator[float | Preview, None, T], start: float) -> Generator[float | Preview, None, T]:
-    """The same work as the last part, from ``start``, of a longer one."""
+def _rescaled(
+    work: Generator[float | Preview, None, T], start: float, end: float
+) -> Generator[float | Preview, None, T]:
+    """The same work as the part from ``start`` to ``end`` of a longer one."""
     while True:
         try:
             event = next(work)
         except StopIteration as stop:
             value: T = stop.value
             return value
-        yield event if isinstance(event, Preview) else start + (1 - start) * event
+        yield event if isinstance(event, Preview) else start + (end - start) * event

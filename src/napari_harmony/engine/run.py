@@ -131,7 +131,9 @@ class Run:
         found = Discovery(
             posterior, accumulate(usable.observe(basis), posterior, len(templates)), basis, None, junk, search.sigma
         )
-        findings = yield from self.clock.follow("refining poses", self._finish(usable, rows, found, basis, proposals))
+        # Against the model's own averages: those of the new data would drift from its frame.
+        work = self._finish(usable, rows, found, basis, proposals, templates=templates)
+        findings = yield from self.clock.follow("refining poses", work)
         return self._result(prepared, replace(findings, numbered=True))
 
     def cluster(self, result: Result) -> Generator[Event, None, Result]:
@@ -230,10 +232,11 @@ class Run:
         proposals: Proposals | None,
         content: np.ndarray | None = None,
         move: bool = True,
+        templates: Templates | None = None,
     ) -> Work[Findings]:
         """Refine poses, average once more on the full band, and gather everything."""
         classes, best = len(found.sums), found.posterior.best()
-        refined = yield from portion(self._refine(usable, found, basis, best, move), 0.0, 0.8)
+        refined = yield from portion(self._refine(usable, found, basis, best, move, templates), 0.0, 0.8)
         placed = with_poses(best, refined) if move else best
         full = self.search(usable).basis(np.inf)
         kept = ~found.junk.to(self.device)
@@ -259,10 +262,18 @@ class Run:
         )
 
     def _refine(
-        self, usable: Prepared, found: Discovery, basis: SteerableBasis, best: Posterior, move: bool
+        self,
+        usable: Prepared,
+        found: Discovery,
+        basis: SteerableBasis,
+        best: Posterior,
+        move: bool,
+        templates: Templates | None = None,
     ) -> Work[Refined]:
+        """Poses on the classes found, or on ``templates`` given on the same basis."""
         data, band = usable.observe(basis), basis.band
-        templates = maximise(basis, accumulate(data, found.posterior, len(found.sums)))
+        if templates is None:
+            templates = maximise(basis, accumulate(data, found.posterior, len(found.sums)))
         energy = 2 * (usable.samples[:, band.row, band.column].abs() ** 2).sum(1)
         transforms = self.settings.transforms
         return (

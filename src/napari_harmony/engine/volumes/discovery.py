@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 
 from napari_harmony.engine.classes import eliminate
-from napari_harmony.engine.volumes.classes import fair_scores
+from napari_harmony.engine.volumes.classes import fair_scores, split
 from napari_harmony.engine.volumes.prepare import Prepared, soft_sphere
 from napari_harmony.engine.volumes.search import (
     Observations,
@@ -155,15 +155,23 @@ class Search:
         return posterior
 
     def settle(self, stage: Stage, start: Posterior, many: int, classes: int | None) -> Work[tuple[Posterior, int]]:
-        """Weigh ``many`` classes against each other and keep ``classes`` (None: those worth having)."""
-        data = self.data(stage.limit)
-        sums = accumulate(data, start, many)
-        templates = maximise(sums, self.mask)
-        after = yield from portion(self.expect(data, templates, stage, start), 0.0, 0.6)
-        kept = eliminate(fair_scores(data, start, after, sums, templates), classes)
-        left = Templates(templates.volumes[kept], torch.zeros(len(kept), device=self.device))
-        posterior = yield from portion(self.expect(data, left, stage, start), 0.6, 1.0)
-        return centred(posterior, len(kept)), len(kept)
+        """Reduce ``many`` classes to ``classes`` (None: to those worth having), with a chance for hidden contents.
+
+        Weigh the classes and drop the dispensable; split each in two; weigh again and drop again.
+        """
+        data, posterior, left = self.data(stage.limit), start, many
+        for (begin, end), divide in zip(shares((4, 2, 2)), (False, True, False), strict=True):
+            if divide:
+                posterior = split(data, posterior, maximise(accumulate(data, posterior, left), self.mask))
+                left *= 2
+            sums = accumulate(data, posterior, left)
+            templates = maximise(sums, self.mask)
+            after = yield from portion(self.expect(data, templates, stage, posterior), begin, end)
+            # A split is first tried out: half-way classes are only dropped once they moved.
+            scores = fair_scores(data, posterior, after, sums, templates)
+            kept = list(range(left)) if divide else eliminate(scores, classes)
+            posterior, left = centred(relabel(after, kept), len(kept)), len(kept)
+        return posterior, left
 
     def _learn_sigma(self, posterior: Posterior) -> None:
         """Spread of the shifts, from the particles themselves."""
@@ -179,6 +187,31 @@ def centred(posterior: Posterior, classes: int) -> Posterior:
     count = torch.zeros(classes, device=in_class.device).index_add_(0, posterior.label, posterior.weight)
     mean = (total / count.clamp_min(1e-6)[:, None])[posterior.label]
     return replace(posterior, shift=posterior.shift - torch.einsum("eij,ei->ej", matrix, mean))
+
+
+def relabel(posterior: Posterior, kept: list[int]) -> Posterior:
+    """The posterior over the kept classes alone, numbered in their order.
+
+    A particle of dropped classes only keeps one entry: its best pose, of weight 0, in the kept class that fits it
+    best. It says where to look for the particle next and shapes no class.
+    """
+    place = torch.full((posterior.class_score.shape[1],), -1, dtype=torch.long, device=posterior.label.device)
+    place[kept] = torch.arange(len(kept), device=place.device)
+    label, scores, best = place[posterior.label], posterior.class_score[:, kept], posterior.best()
+    staying = posterior.entries(label >= 0)
+    without = torch.ones(len(posterior), dtype=torch.bool, device=place.device)
+    without[staying.particle] = False
+    particle = torch.cat([staying.particle, without.nonzero()[:, 0]])
+    order = particle.argsort(stable=True)
+    return Posterior(
+        particle[order],
+        torch.cat([label[label >= 0], scores[without].argmax(1)])[order],
+        torch.cat([staying.rotation, best.rotation[without]])[order],
+        torch.cat([staying.shift, best.shift[without]])[order],
+        torch.cat([staying.weight, torch.zeros_like(best.weight[without])])[order],
+        posterior.log_evidence,
+        scores,
+    )
 
 
 def pool(first: Posterior, second: Posterior, rows: tuple[torch.Tensor, torch.Tensor], classes: int) -> Posterior:

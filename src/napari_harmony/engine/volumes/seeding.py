@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from napari_harmony.engine.volumes.search import Observations, Shifts, Templates, expect_everywhere
+from napari_harmony.engine.volumes.spectra import volumes_from
 from napari_harmony.engine.work import Work, portion
 
 #: Particles among which seeds are looked for.
@@ -56,16 +57,4 @@ def denoise(data: Observations) -> torch.Tensor:
     squared = zeros.clone().index_add_(0, band.shell, (power**2).mean(0)).clamp_min(1e-6)
     variance = ((total - covered) / squared).clamp_min(0)
     samples = data.matched / (power + 1 / variance[band.shell].clamp_min(1e-9))
-    spectrum = torch.zeros(len(data), band.box**2 * (band.box // 2 + 1), dtype=samples.dtype, device=samples.device)
-    spectrum[:, band.index] = samples
-    spectrum = spectrum.reshape(len(data), band.box, band.box, -1)
-    _complete(spectrum)
-    volumes = torch.fft.irfftn(spectrum, s=(band.box,) * 3, dim=(1, 2, 3), norm="ortho")
-    return torch.fft.fftshift(volumes, dim=(1, 2, 3))
-
-
-def _complete(spectrum: torch.Tensor) -> None:
-    """Write the Friedel mates within the plane fx = 0, of which the band holds one of each pair; in place."""
-    plane = spectrum[..., 0]
-    mate = torch.roll(plane.flip(1, 2), (1, 1), dims=(1, 2)).conj()
-    spectrum[..., 0] = torch.where(plane == 0, mate, plane)
+    return volumes_from(samples, band)

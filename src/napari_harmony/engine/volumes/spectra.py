@@ -60,6 +60,19 @@ def half_space(box: int, limit: float, device: torch.device | str = "cpu") -> Ba
     return Band(box, limit, index.to(device), frequency[index].to(device))
 
 
+def volumes_from(samples: torch.Tensor, band: Band, box: int | None = None) -> torch.Tensor:
+    """Real volumes (n, b, b, b) with the samples (n, m) of a band, on its own grid or a smaller one that holds it."""
+    box = box or band.box
+    fx, fy, fz = band.frequency.round().long().T
+    spectrum = torch.zeros(len(samples), box, box, box // 2 + 1, dtype=samples.dtype, device=samples.device)
+    spectrum[:, fz % box, fy % box, fx] = samples
+    # Within the plane fx = 0 the band holds one of each Friedel pair; the transform wants both.
+    edge = fx == 0
+    spectrum[:, -fz[edge] % box, -fy[edge] % box, 0] = samples[:, edge].conj()
+    volumes = torch.fft.irfftn(spectrum, s=(box,) * 3, dim=(1, 2, 3), norm="ortho")
+    return torch.fft.fftshift(volumes, dim=(1, 2, 3))
+
+
 @dataclass(frozen=True)
 class Spectra:
     """Oversampled transforms of k volumes around the origin of frequency: (k, 2, g, g, g), real and imaginary parts."""
