@@ -10,7 +10,7 @@ from engine_data import basis_of, certain, draw, observations, templates_of
 from napari_harmony.engine.halves import (
     THRESHOLD,
     Agreement,
-    _crossing,
+    crossing,
     compare_halves,
     random_structure,
     ring_correlation,
@@ -114,8 +114,8 @@ def test_ring_correlation_is_that_of_each_ring() -> None:
 def test_resolution_is_read_between_shells() -> None:
     # Shell i is at i + 1 cycles per box.
     curve = np.array([1.0, 0.8, THRESHOLD + 0.1, THRESHOLD - 0.1, 0.5], np.float32)
-    assert _crossing(curve) == pytest.approx(3.5)
-    assert _crossing(np.array([0.0, 0.9, 0.9], np.float32)) == 3
+    assert crossing(curve) == pytest.approx(3.5)
+    assert crossing(np.array([0.0, 0.9, 0.9], np.float32)) == 3
 
 
 @pytest.mark.parametrize("seed", range(5))

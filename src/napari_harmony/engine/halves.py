@@ -63,10 +63,10 @@ def compare_halves(
         likenesses.append(by_chance[complete])
     if not complete.any():
         return _nothing_to_compare(values)
-    significant = complete & (likeness > _chance_level(np.concatenate(likenesses))).any(axis=1)
+    significant = complete & (likeness > chance_level(np.concatenate(likenesses))).any(axis=1)
     values[~complete] = np.nan
-    resolution = [_crossing(v) if s else np.nan for v, s in zip(values, significant, strict=True)]
-    floor = np.broadcast_to(_chance_level(np.concatenate(curves)), values.shape)
+    resolution = [crossing(v) if s else np.nan for v, s in zip(values, significant, strict=True)]
+    floor = np.broadcast_to(chance_level(np.concatenate(curves)), values.shape)
     return Agreement(values, floor.copy(), np.array(resolution, np.float32), significant)
 
 
@@ -112,7 +112,7 @@ def _averages(basis: SteerableBasis, first: Sums, second: Sums) -> tuple[_Averag
     return one, two
 
 
-def _chance_level(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+def chance_level(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """Mean plus four standard deviations over the first axis, at most 1."""
     return np.minimum(samples.mean(axis=0) + 4 * samples.std(axis=0), 1.0)
 
@@ -194,7 +194,7 @@ def ring_correlation(one: torch.Tensor, two: torch.Tensor, ring: torch.Tensor, c
     return cross / power.sqrt().clamp_min(1e-12)
 
 
-def _crossing(frc: NDArray[np.float32]) -> float:
+def crossing(frc: NDArray[np.float32]) -> float:
     """Frequency, in cycles per box, where a curve first falls below the threshold after its first ring."""
     below = np.nonzero(frc[1:] < THRESHOLD)[0]
     if not len(below):

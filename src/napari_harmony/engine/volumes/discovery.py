@@ -7,9 +7,13 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
+from scipy.optimize import linear_sum_assignment
 
 from napari_harmony.engine.classes import eliminate
+from napari_harmony.engine.events import Preview
+from napari_harmony.engine.halves import Agreement, unexplained
 from napari_harmony.engine.volumes.classes import fair_scores, split
+from napari_harmony.engine.volumes.halves import Alignment, compare_halves, decoy_templates, fit_onto
 from napari_harmony.engine.volumes.prepare import Prepared, soft_sphere
 from napari_harmony.engine.volumes.search import (
     Observations,
@@ -173,6 +177,17 @@ class Search:
             posterior, left = centred(relabel(after, kept), len(kept)), len(kept)
         return posterior, left
 
+    def check(self, plan: Plan, start: Posterior, many: int, classes: int) -> Work[Posterior]:
+        """A half brought to ``classes`` classes as the whole is, every particle in one of them."""
+        posterior, left = yield from portion(self.settle(plan.weigh, start, many, classes), 0.0, 0.6)
+        return (yield from portion(self.iterate(plan.settle, left, posterior), 0.6, 1.0))
+
+    def preview(self, stage: Stage, posterior: Posterior, classes: int) -> Preview:
+        """The classes as volumes, with the number of particles of each."""
+        sums = accumulate(self.data(stage.limit), posterior, classes)
+        volumes = maximise(sums, self.mask).volumes
+        return Preview(volumes.cpu().numpy(), sums.share.cpu().numpy(), 0)
+
     def _learn_sigma(self, posterior: Posterior) -> None:
         """Spread of the shifts, from the particles themselves."""
         square = (posterior.weight[:, None] * posterior.shift**2).sum() / (3 * posterior.weight.sum())
@@ -234,15 +249,32 @@ def pool(first: Posterior, second: Posterior, rows: tuple[torch.Tensor, torch.Te
 
 @dataclass(frozen=True)
 class Discovery:
-    """What the search found: the posterior over class and pose, and the classes' sums on the whole band."""
+    """What the search found.
+
+    Attributes
+    ----------
+    posterior : over class and pose, every particle
+    halves : (2,) sums of each half's classes on the whole band, placed on the joint classes
+    agreement : of the two halves
+    junk : (n,) bool, particles that fit no class of the other half better than decoys
+    sigma : voxels, spread of the shifts per axis
+    """
 
     posterior: Posterior
-    sums: Sums
+    halves: tuple[Sums, Sums]
+    agreement: Agreement
+    junk: torch.Tensor
     sigma: float
 
 
-def discover(search: Search, classes: int | None, plan: Plan) -> Generator[tuple[str, float], None, Discovery]:
-    """Find classes and poses from nothing; yields (stage in words, fraction of it)."""
+def discover(
+    search: Search, classes: int | None, plan: Plan
+) -> Generator[tuple[str, float] | Preview, None, Discovery]:
+    """Find classes and poses from nothing; yields (stage in words, fraction of it) and previews.
+
+    The halves never see each other: their classes meet only in the joint run, which gives the result, and in the
+    comparison, which gives its resolution.
+    """
     rows = _split(len(search.prepared), search.generator)
     halves = [search.part(r.to(search.device)) for r in rows]
     many = over_cluster(classes, min(len(r) for r in rows))
@@ -252,8 +284,78 @@ def discover(search: Search, classes: int | None, plan: Plan) -> Generator[tuple
     search.sigma = sum(h.sigma for h in halves) / 2
     union = pool(found[0], found[1], rows, many)
     settled, kept = yield from _named("settling classes", search.settle(plan.weigh, union, 2 * many, classes))
+    yield search.preview(plan.weigh, settled, kept)
+    checks = []
+    for number, (half, start) in enumerate(zip(halves, found, strict=True), 1):
+        checks.append((yield from _named(f"checking half {number} of 2", half.check(plan, start, many, kept))))
     posterior = yield from _named("refining classes", search.iterate(plan.settle, kept, settled))
-    return Discovery(posterior, accumulate(search.prepared.data, posterior, kept), search.sigma)
+    yield search.preview(plan.settle[-1], posterior, kept)
+    return (yield from _named("comparing halves", _compare(search, posterior, rows, halves, checks, plan)))
+
+
+def _compare(
+    search: Search,
+    posterior: Posterior,
+    rows: tuple[torch.Tensor, torch.Tensor],
+    halves: list[Search],
+    checks: list[Posterior],
+    plan: Plan,
+) -> Work[Discovery]:
+    """Correlate the halves' averages, and score each half's particles under the other half's classes and decoys."""
+    data, stage = search.data(plan.weigh.limit), plan.weigh
+    classes, joint = posterior.class_score.shape[1], posterior.best().label
+    how = Alignment(data.band, search.rotations(stage.step), search.shifts(data, False))
+    target = maximise(accumulate(data, posterior, classes), search.mask)
+    placed: list[Sums] = []
+    for i, (half, found, part) in enumerate(zip(halves, checks, rows, strict=True)):
+        on = yield from portion(
+            _onto(target, half, stage, found, joint[part.to(joint.device)], how), 0.1 * i, 0.1 * i + 0.1
+        )
+        placed.append(accumulate(half.prepared.data, on, classes))
+    comparison = compare_halves(placed[0], placed[1], search.mask, how, search.generator)
+    agreement = yield from portion(comparison, 0.2, 0.4)
+    margins = torch.zeros(len(posterior))
+    for i, half in enumerate(halves):
+        others = halves[1 - i].data(stage.limit)
+        templates = maximise(accumulate(others, checks[1 - i], checks[1 - i].class_score.shape[1]), search.mask)
+        false = decoy_templates(templates, search.mask, others.band, search.generator)
+        seen, start = half.data(stage.limit), 0.4 + 0.3 * i
+        real = yield from portion(half.expect(seen, templates, stage, checks[i]), start, start + 0.15)
+        fake = yield from portion(half.expect(seen, false, stage, checks[i]), start + 0.15, start + 0.3)
+        margins[rows[i]] = (real.log_evidence - fake.log_evidence).cpu()
+    junk = unexplained(margins)
+    # Averages of noise can come to look alike; but then they do not explain the particles of the other half.
+    explaining = torch.bincount(joint.cpu()[~junk], minlength=classes).numpy() > 0
+    return Discovery(posterior, (placed[0], placed[1]), agreement.only(explaining), junk, search.sigma)
+
+
+def _onto(
+    target: Templates, half: Search, stage: Stage, found: Posterior, joint: torch.Tensor, how: Alignment
+) -> Work[Posterior]:
+    """The posterior of a half with each of its classes placed, as a whole, on a joint class of its own.
+
+    ``joint`` (n,) says in which joint class each particle of the half is.
+    """
+    count, device = found.class_score.shape[1], joint.device
+    averages = maximise(accumulate(half.data(stage.limit), found, count), half.mask).volumes
+    common = torch.bincount(found.best().label * len(target) + joint, minlength=count * len(target))
+    mine, theirs = linear_sum_assignment(common.reshape(count, len(target)).cpu().numpy(), maximize=True)
+    label = torch.zeros(count, dtype=torch.long, device=device)
+    rotation, shift = so3.identity(count, device=device).clone(), torch.zeros(count, 3, device=device)
+    for done, (k, j) in enumerate(zip(mine, theirs, strict=True)):
+        label[k] = int(j)
+        placed = fit_onto(averages[k : k + 1], target.volumes[j], how)
+        rotation[k], shift[k] = placed.rotation[0], placed.shift[0]
+        yield (done + 1) / count
+    return carried(found, label, rotation, shift)
+
+
+def carried(found: Posterior, label: torch.Tensor, rotation: torch.Tensor, shift: torch.Tensor) -> Posterior:
+    """The posterior with class ``k`` called ``label[k]``, moved by ``shift[k]`` and turned by ``rotation[k]``."""
+    # The class moves in its own frame, which the particle reaches only after its turn.
+    moved = torch.einsum("eij,ei->ej", so3.to_matrix(found.rotation), shift[found.label])
+    turned = so3.multiply(rotation[found.label], found.rotation)
+    return replace(found, label=label[found.label], rotation=turned, shift=found.shift + moved)
 
 
 def over_cluster(classes: int | None, particles: int) -> int:
@@ -268,7 +370,7 @@ def _split(count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.
     return order[:half].sort().values, order[half:].sort().values
 
 
-def _named(stage: str, work: Work[T]) -> Generator[tuple[str, float], None, T]:
+def _named(stage: str, work: Work[T]) -> Generator[tuple[str, float] | Preview, None, T]:
     """The same work, saying the stage with each fraction."""
     while True:
         try:
