@@ -9,7 +9,8 @@ from napari_harmony.engine.events import Done, Event
 from napari_harmony.engine.memory import is_out_of_memory
 from napari_harmony.engine.run import Run
 from napari_harmony.engine.settings import Settings
-from napari_harmony.errors import InferenceError
+from napari_harmony.engine.volumes.run import VolumeRun
+from napari_harmony.errors import InferenceError, InputError
 from napari_harmony.models import HarmonyModel
 from napari_harmony.particles.dataset import Particles
 from napari_harmony.results import Result
@@ -29,6 +30,7 @@ def fit(
     ------
     InputError for input that cannot be used, InferenceError for a run that failed; both in one sentence.
     """
+    _images_only(particles.dimensions == 2, "train a model")
     yield from _in_words(_fit(Run(particles, settings, checkpoint, resume)))
 
 
@@ -43,8 +45,12 @@ def align(
     """Class, pose and content of every particle; ends with ``Done(result, model)``.
 
     Without ``model`` one is fitted to the particles; with one, its classes are kept and each particle is placed on
-    them. Parameters and errors as for :func:`fit`.
+    them. Parameters and errors as for :func:`fit`. Of subtomograms the classes are always found anew.
     """
+    if particles.dimensions == 3:
+        _images_only(model is None, "place them on the classes of a model")
+        yield from _in_words(_align_volumes(VolumeRun(particles, settings, checkpoint, resume)))
+        return
     run = Run(particles, settings, checkpoint, resume)
     yield from _in_words(_align(run) if model is None else _apply(run, model))
 
@@ -54,7 +60,19 @@ def cluster(particles: Particles, result: Result, settings: Settings) -> Iterato
 
     Poses start from those of ``result``. Errors as for :func:`fit`.
     """
+    _images_only(particles.dimensions == 2, "group content codes")
     yield from _in_words(_cluster(Run(particles, settings, None, False), result))
+
+
+def _images_only(so: bool, what: str) -> None:
+    """Refuse what only images can be used for."""
+    if not so:
+        raise InputError(f"These are subtomograms, with which this version cannot {what}; use align without a model.")
+
+
+def _align_volumes(run: VolumeRun) -> Iterator[Event]:
+    result = yield from run.align()
+    yield Done(result, None)
 
 
 def _fit(run: Run) -> Iterator[Event]:

@@ -102,7 +102,7 @@ def assemble(
         summary={
             "parameters": asdict(settings),
             "seed": settings.seed,
-            "warnings": _warnings(prepared, findings),
+            "warnings": warnings_of(prepared.usable, prepared.flags, findings.structure, findings.junk),
             **provenance,
         },
     )
@@ -157,7 +157,7 @@ def _complete(rows: pd.DataFrame, prepared: Prepared, findings: Findings) -> pd.
     blank = dict.fromkeys(rows.columns, 0.0) | {"class_number": 0, "psi_spread": UNKNOWN_ANGLE, "flags": ""}
     blank |= {"scale": 1.0, "contrast": 1.0, "shift_spread": prepared.geometry.max_shift * prepared.geometry.scale}
     table = pd.DataFrame(blank, index=pd.RangeIndex(len(prepared)))
-    source = _originals(prepared)
+    source = originals(prepared.keys)
     for name in table.columns:
         values = table[name].to_numpy().copy()
         values[findings.rows] = rows[name].to_numpy()
@@ -169,9 +169,9 @@ def _complete(rows: pd.DataFrame, prepared: Prepared, findings: Findings) -> pd.
     return table[[*COLUMNS, *codes]]
 
 
-def _originals(prepared: Prepared) -> NDArray[np.int64]:
+def originals(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
     """The row (n,) of the first of exact copies, for each image."""
-    _, first, same = np.unique(prepared.keys, return_index=True, return_inverse=True)
+    _, first, same = np.unique(keys, return_index=True, return_inverse=True)
     return np.asarray(first[same], dtype=np.int64)
 
 
@@ -190,16 +190,18 @@ def _no_agreement(classes: int, geometry: Geometry) -> Agreement:
     return Agreement(nothing, nothing.copy(), np.full(classes, np.nan, np.float32), np.zeros(classes, dtype=bool))
 
 
-def _warnings(prepared: Prepared, findings: Findings) -> list[str]:
+def warnings_of(
+    usable: NDArray[np.bool_], flags: NDArray[np.object_], structure: bool, junk: NDArray[np.bool_]
+) -> list[str]:
     """What the user should know first."""
     said = []
-    if not findings.structure:
+    if not structure:
         said.append(
             f"{NO_STRUCTURE}: independent halves of the data do not agree on any class average more than noise would"
         )
-    unusable = int((~prepared.usable & (prepared.flags != "duplicate")).sum())
+    unusable = int((~usable & (flags != "duplicate")).sum())
     if unusable:
         said.append(f"{unusable} images hold no finite signal and were left out")
-    if findings.structure and findings.junk.mean() > 0.3:
-        said.append(f"{findings.junk.mean():.0%} of the particles fit no class better than noise would")
+    if structure and junk.mean() > 0.3:
+        said.append(f"{junk.mean():.0%} of the particles fit no class better than noise would")
     return said

@@ -112,6 +112,12 @@ class Posterior:
         return self.entries(order[count.cumsum(0) - count])
 
 
+def with_poses(posterior: Posterior, rotation: torch.Tensor, shift: torch.Tensor) -> Posterior:
+    """The best entry of each particle, at another pose."""
+    best = posterior.best()
+    return replace(best, rotation=rotation, shift=shift, weight=torch.ones_like(best.weight))
+
+
 @dataclass(frozen=True)
 class Templates:
     """Class volumes (k, b, b, b), whitened and masked, and the log of the share of particles of each, (k,)."""
