@@ -40,7 +40,7 @@ COLUMNS_3D = (
     "origin_x",  # voxel of the input, RELION's rlnOriginX: shift the volume by it to centre the particle
     "origin_y",
     "origin_z",
-    "angle_spread",  # degree, posterior standard deviation of the rotation, as a root mean square angle
+    "angle_spread",  # degree, posterior standard deviation of the rotation about each axis
     "shift_spread",  # voxel, posterior standard deviation per axis
     "flip_odds",
     "scale",
@@ -70,9 +70,9 @@ class Result:
         missing wedge, phases corrected), class 1 first; on the grid of the input, or Fourier-cropped
         (``average_pixel_size`` says so)
     average_pixel_size : angstrom per pixel of ``averages``
-    frc : (k, shells) Fourier ring correlation (shell correlation in 3D) of half-set averages, halves split before alignment; NaN where a
-        class has no two halves; ``frc_frequency`` (shells,) in 1 / angstrom; ``frc_floor`` (k, shells) the
-        noise floor that unaligned structure-free data would reach
+    frc : (k, shells) Fourier ring correlation (shell correlation in 3D) of half-set averages, halves split before
+        alignment; NaN where a class has no two halves; ``frc_frequency`` (shells,) in 1 / angstrom; ``frc_floor``
+        (k, shells) the noise floor that unaligned structure-free data would reach
     resolution : (k,) angstrom where the half-set FRC falls below 0.143, NaN where it never rises above the floor
     pixel_size : angstrom per pixel of the input stack
     summary : JSON-able provenance: parameters, seed, versions, device, seconds per stage, counts, ``warnings``

@@ -226,8 +226,7 @@ def test_a_failure_while_files_are_moved_puts_everything_back(tmp_path: Path, mo
 
     def replace(source: Path, target: Path) -> None:
         moves.append(Path(target).name)
-        if moves.count("b") == 2:  # once into safety, and then again when the new one should come
-            moves.append("")
+        if moves[-1] == "b" and moves.count("b") == 2:  # once into safety, then again when the new one should come
             raise OSError(5, "Input/output error")
         real(source, target)
 

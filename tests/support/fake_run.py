@@ -13,7 +13,7 @@ import pandas as pd
 from napari_harmony.engine.events import Done, Event, Preview, Progress
 from napari_harmony.errors import InputError
 from napari_harmony.particles.dataset import Particles
-from napari_harmony.results import COLUMNS, Result
+from napari_harmony.results import Result, columns_of
 
 BOX = 16
 PIXEL_SIZE = 2.5
@@ -23,13 +23,18 @@ def make_result(particles: Particles, classes: int = 3, seed: int = 0, content: 
     """A result with a value in every place: unclassified, flagged and not-finite particles, a class without halves."""
     rng = np.random.default_rng(seed)
     count, shells = len(particles), particles.box // 2
-    table = pd.DataFrame({name: rng.uniform(0, 1, count) for name in COLUMNS})
+    table = pd.DataFrame({name: rng.uniform(0, 1, count) for name in columns_of(particles.dimensions)})
     table["class_number"] = np.arange(count) % classes + 1
+    origins = [f"origin_{axis}" for axis in "xyz"[: particles.dimensions]]
     table["psi"] = rng.uniform(-180, 180, count)
-    table[["origin_x", "origin_y"]] = rng.normal(0, 2, (count, 2))
+    table[origins] = rng.normal(0, 2, (count, particles.dimensions))
+    if particles.dimensions == 3:
+        table["rot"] = rng.uniform(-180, 180, count)
+        table["tilt"] = np.degrees(np.arccos(rng.uniform(-1, 1, count)))
+    spread = "psi_spread" if particles.dimensions == 2 else "angle_spread"
     table["flags"] = ""
     table.loc[1, ["class_number", "flags"]] = [0, "not-finite"]
-    table.loc[1, ["psi", "origin_x", "origin_y", "psi_spread", "score", "class_probability"]] = np.nan
+    table.loc[1, ["psi", *origins, spread, "score", "class_probability"]] = np.nan
     table.loc[2, "flags"] = "junk,shift-bound"
     for code in range(content):
         table[f"content_{code}"] = rng.normal(0, 1, count) + table["class_number"]
@@ -39,7 +44,7 @@ def make_result(particles: Particles, classes: int = 3, seed: int = 0, content: 
     resolution[-1] = np.nan
     return Result(
         table=table,
-        averages=rng.normal(0, 1, (classes, particles.box, particles.box)).astype(np.float32),
+        averages=rng.normal(0, 1, (classes, *[particles.box] * particles.dimensions)).astype(np.float32),
         average_pixel_size=particles.pixel_size,
         frc=frc,
         frc_floor=np.full((classes, shells), 0.1, np.float32),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from napari_harmony.results import COLUMNS, Result, content_columns
+from napari_harmony.results import Result, columns_of, content_columns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,16 +18,20 @@ if TYPE_CHECKING:
     from napari_harmony.particles.star import StarTable
 
 #: RELION's labels of origins in angstrom, and what RELION 3.0 calls them in pixels.
-ORIGINS_3_0 = {"rlnOriginXAngst": "rlnOriginX", "rlnOriginYAngst": "rlnOriginY"}
+ORIGINS_3_0 = {f"rlnOrigin{axis}Angst": f"rlnOrigin{axis}" for axis in "XYZ"}
 RELION_LABELS = {
     "class_number": "rlnClassNumber",
+    "rot": "rlnAngleRot",
+    "tilt": "rlnAngleTilt",
     "psi": "rlnAnglePsi",
     "origin_x": "rlnOriginXAngst",
     "origin_y": "rlnOriginYAngst",
+    "origin_z": "rlnOriginZAngst",
     "class_probability": "rlnMaxValueProbDistribution",
 }
 HARMONY_LABELS = {
     "psi_spread": "hrmPsiSpread",
+    "angle_spread": "hrmAngleSpread",
     "shift_spread": "hrmShiftSpread",
     "flip_odds": "hrmFlipOdds",
     "scale": "hrmScale",
@@ -56,12 +60,12 @@ def star_columns(result: Result, pixel_size: float) -> dict[str, np.ndarray]:
     """
     table = result.table
     columns: dict[str, np.ndarray] = {}
-    for name, label in RELION_LABELS.items():
+    for name, label in _labels(RELION_LABELS, result.dimensions):
         values = table[name].to_numpy()
         if name != "class_number":
             values = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
         columns[label] = values * pixel_size if label in ORIGINS_3_0 else values
-    for name, label in HARMONY_LABELS.items():
+    for name, label in _labels(HARMONY_LABELS, result.dimensions):
         columns[label] = table[name].to_numpy()
     columns["hrmFlags"] = table["flags"].fillna("").replace("", NO_FLAG).to_numpy(dtype=object)
     for name in content_columns(table.columns):
@@ -69,7 +73,14 @@ def star_columns(result: Result, pixel_size: float) -> dict[str, np.ndarray]:
     return columns
 
 
-def table_from_star(star: StarTable, pixel_size: float | NDArray[np.float64], content_size: int) -> pd.DataFrame:
+def _labels(labels: dict[str, str], dimensions: int) -> list[tuple[str, str]]:
+    """The columns among ``labels`` that results of these dimensions have, with their labels, in the labels' order."""
+    return [(name, label) for name, label in labels.items() if name in columns_of(dimensions)]
+
+
+def table_from_star(
+    star: StarTable, pixel_size: float | NDArray[np.float64], content_size: int, dimensions: int = 2
+) -> pd.DataFrame:
     """The result table in the rows of a STAR file that a run wrote; the inverse of ``star_columns``.
 
     Parameters
@@ -77,13 +88,14 @@ def table_from_star(star: StarTable, pixel_size: float | NDArray[np.float64], co
     star : the table of particles
     pixel_size : angstrom per pixel as the file itself says, one number or one per row
     content_size : length of the content codes; the file may have more columns from the run before
+    dimensions : 2 for a run on images, 3 on subtomograms
 
     Raises
     ------
     InputError : if a column is missing or a value is not a number
     """
     table: dict[str, Any] = {}
-    for name in COLUMNS:
+    for name in columns_of(dimensions):
         label = {**RELION_LABELS, **HARMONY_LABELS}[name]
         if label == "hrmFlags":
             table[name] = ["" if flags == NO_FLAG else flags for flags in star.texts(label)]

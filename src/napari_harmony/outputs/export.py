@@ -1,4 +1,4 @@
-"""A result, or some of its rows, as one table: CSV, STAR or ``.cs``, by the extension of the file."""
+"""A result, or some of its rows, as one table: CSV, STAR, ``.cs`` or ``.tbl``, by the extension of the file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_harmony.particles.dataset import Particles
     from napari_harmony.results import Result
 
-EXTENSIONS = (".csv", ".star", ".cs")
+EXTENSIONS = (".csv", ".star", ".cs", ".tbl")
 
 
 def export_table(
@@ -31,17 +31,19 @@ def export_table(
     ----------
     path : its extension chooses the format. ``.csv``: the row number (from 1), our columns (angles in degree, origins
         in pixels) and the input's; ``.star``: the input rows with RELION's and our labels; ``.cs``: the
-        input rows with cryoSPARC's ``alignments2D`` fields
+        input rows with cryoSPARC's ``alignments2D`` fields; ``.tbl``: a table of Dynamo
     particles, result : of the same n particles
     rows : numbers (from 0) of the particles to write, in any order; None for all. They are written in input order
 
     Raises
     ------
-    InputError : for other extensions, rows that do not exist, no rows at all, or a place that cannot be written
+    InputError : for other extensions, formats that do not hold images, or subtomograms, rows that do not exist, no
+        rows at all, or a place that cannot be written
     """
     path = Path(path)
     chosen = _chosen(rows, len(particles))
     extension = path.suffix.lower()
+    _check_format(path, extension, result.dimensions)
     if extension == ".csv":
         _write_csv(path, particles, result, chosen)
     elif extension == ".star":
@@ -49,10 +51,21 @@ def export_table(
     elif extension == ".cs":
         _write_cs(path, particles, result, chosen)
     else:
+        from napari_harmony.outputs.export_dynamo import write_dynamo_table
+
+        write_dynamo_table(path, particles, result, chosen)
+    return path
+
+
+def _check_format(path: Path, extension: str, dimensions: int) -> None:
+    if extension not in EXTENSIONS:
         raise InputError(
             f"{path}: tables are written as {', '.join(EXTENSIONS)}; give the file one of these extensions."
         )
-    return path
+    if extension == ".cs" and dimensions == 3:
+        raise InputError(f"{path}: cryoSPARC has no files of subtomograms; write them as .star, .tbl or .csv.")
+    if extension == ".tbl" and dimensions == 2:
+        raise InputError(f"{path}: a table of Dynamo describes subtomograms; write images as .star, .cs or .csv.")
 
 
 def _chosen(rows: Sequence[int] | NDArray[np.integer] | None, count: int) -> NDArray[np.int64]:

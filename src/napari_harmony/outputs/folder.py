@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from napari_harmony.errors import InputError
 from napari_harmony.outputs import names
+from napari_harmony.outputs.averages import write_averages
 from napari_harmony.outputs.columns import star_columns
 from napari_harmony.outputs.frc_table import write_frc
 from napari_harmony.outputs.staging import staged
@@ -34,7 +35,7 @@ def check_target(
     folder: Path,
     inputs: Sequence[Path] = (),
     *,
-    owned: Sequence[str] = names.OWNED,
+    owned: Sequence[str] | None = None,
     proof: str = names.SUMMARY,
 ) -> None:
     """Refuse an OUT that cannot be written or would destroy something; creates nothing.
@@ -43,7 +44,7 @@ def check_target(
     ----------
     folder : OUT; a folder of an earlier run is fine, its files will be replaced
     inputs : files the run reads, which must not be among those it writes
-    owned : names of the files that the run may write
+    owned : names of the files that the run may write; by default those of a run that aligns
     proof : the file whose presence shows that such files are from an earlier run
 
     Raises
@@ -51,6 +52,7 @@ def check_target(
     InputError : if OUT or a parent is a file or not writable, if an input lies in OUT under a name that the run
         writes, or if OUT holds such a file that no run of napari-harmony wrote
     """
+    owned = (*names.OWNED, *names.volumes_in(folder)) if owned is None else owned
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: this is a file; give a folder for the output.")
     parent = next(p for p in (folder, *folder.absolute().parents) if p.exists())
@@ -65,7 +67,7 @@ def check_target(
     if taken and not (folder / proof).is_file():
         raise InputError(f"{folder / taken[0]}: this file is not from napari-harmony; give another folder.")
     for name in taken:
-        if not (folder / name).is_file():
+        if (folder / name).is_dir() != (name == names.PARTICLES_VOLUMES):
             raise InputError(f"{folder / name}: this is not a file, so it cannot be replaced; give another folder.")
 
 
@@ -87,7 +89,7 @@ def write_output(
     result : of the same n particles in the same order
     model : saved beside the result if given
     settings : the parameters, for the summary
-    relion_job : also write RELION's file names of a 2D classification (``run_it025_*``), for its Select job
+    relion_job : also write RELION's file names of a classification (``run_it025_*``), for its Select job
 
     Returns
     -------
@@ -105,9 +107,9 @@ def write_output(
     summary = summarise(particles, result, settings)
     if not particles.pixel_size_known and UNKNOWN_PIXEL_SIZE not in summary["warnings"]:
         summary["warnings"].append(UNKNOWN_PIXEL_SIZE)
-    with staged(folder, names.OWNED) as stage:
+    with staged(folder, (*names.OWNED, *names.volumes_in(folder))) as stage:
         _write_tables(stage, folder, particles, result)
-        _write_averages(stage, result)
+        write_averages(stage, result)
         write_frc(stage / names.FRC, result)
         if model is not None:
             model.save(stage)
@@ -128,17 +130,6 @@ def _write_tables(stage: Path, folder: Path, particles: Particles, result: Resul
     write_relion(stage / names.PARTICLES, particles, columns, place=folder)
     if isinstance(particles.metadata, CryosparcMetadata):
         write_cryosparc(stage / names.PARTICLES_CS, particles, columns)
-
-
-def _write_averages(stage: Path, result: Result) -> None:
-    from napari_harmony.particles.mrc import write_stack
-
-    if not result.classes:
-        return  # a stack of no images is no file
-    write_stack(stage / names.AVERAGES, result.averages, result.average_pixel_size)
-    if result.half_averages is not None:
-        for name, half in zip(names.HALVES, result.half_averages, strict=True):
-            write_stack(stage / name, half, result.average_pixel_size)
 
 
 def _write_report(stage: Path, particles: Particles, result: Result, summary: dict[str, object]) -> None:

@@ -1,4 +1,4 @@
-"""The files that RELION's own 2D classification leaves, so that its Select job takes the result.
+"""The files that RELION's own classification leaves, so that its Select job takes the result.
 
 Select opens ``run_it025_optimiser.star`` (RELION 4 and later) or ``run_it025_model.star`` (3.1), shows the class
 averages, and writes the rows of ``run_it025_data.star`` whose class was chosen.
@@ -21,18 +21,28 @@ VERSION = "# version 30001"
 
 
 def write_relion_job(stage: Path, final: Path, result: Result) -> None:
-    """Write ``run_it025_{data,model,optimiser}.star`` and ``_classes.mrcs`` beside the tables that are in ``stage``.
+    """Write ``run_it025_{data,model,optimiser}.star`` and the class averages beside the tables that are in ``stage``.
+
+    Averages of images are a stack, ``_classes.mrcs``, those of subtomograms one file each, ``_class001.mrc`` ...
 
     RELION resolves names inside these files against the folder it is started in. They are therefore written relative
     to the current folder where ``final``, the place the files will be moved to, lies below it, and absolute elsewhere.
     """
-    from napari_harmony.particles.mrc import write_stack
+    from napari_harmony.particles.mrc import write_stack, write_volume
 
     data, model, optimiser, classes = names.RELION_JOB
     prefix = _as_relion_sees(final)
     shutil.copyfile(stage / names.PARTICLES, stage / data)
-    write_stack(stage / classes, result.averages, result.average_pixel_size)
-    blocks = [_model_general(result), _model_classes(result, prefix + classes)]
+    numbers = range(1, result.classes + 1)
+    if result.dimensions == 3:
+        references = [names.relion_class_file(number) for number in numbers]
+        for name, average in zip(references, result.averages, strict=True):
+            write_volume(stage / name, average, result.average_pixel_size)
+        references = [prefix + name for name in references]
+    else:
+        write_stack(stage / classes, result.averages, result.average_pixel_size)
+        references = [f"{number:06d}@{prefix}{classes}" for number in numbers]
+    blocks = [_model_general(result), _model_classes(result, references)]
     (stage / model).write_text("".join(blocks), encoding="utf-8")
     (stage / optimiser).write_text(_optimiser(result, prefix), encoding="utf-8")
 
@@ -49,8 +59,8 @@ def _model_general(result: Result) -> str:
     return _single(
         "model_general",
         {
-            "rlnReferenceDimensionality": 2,
-            "rlnDataDimensionality": 2,
+            "rlnReferenceDimensionality": result.dimensions,
+            "rlnDataDimensionality": result.dimensions,
             "rlnOriginalImageSize": result.averages.shape[-1],
             "rlnCurrentResolution": float(finite.min()) if len(finite) else NO_RESOLUTION,
             "rlnCurrentImageSize": result.averages.shape[-1],
@@ -62,7 +72,7 @@ def _model_general(result: Result) -> str:
     )
 
 
-def _model_classes(result: Result, stack: str) -> str:
+def _model_classes(result: Result, references: list[str]) -> str:
     """One row per class. RELION's accuracies are expected errors of the poses, which is what our spreads are."""
     labels = [
         "rlnReferenceImage",
@@ -74,6 +84,7 @@ def _model_classes(result: Result, stack: str) -> str:
         "rlnClassPriorOffsetX",
         "rlnClassPriorOffsetY",
     ]
+    spread = "angle_spread" if result.dimensions == 3 else "psi_spread"
     counts = result.counts
     total = max(int(counts.sum()), 1)
     rows = []
@@ -81,9 +92,9 @@ def _model_classes(result: Result, stack: str) -> str:
         members = result.table.iloc[result.members(index + 1)]
         rows.append(
             [
-                f"{index + 1:06d}@{stack}",
+                references[index],
                 f"{counts[index] / total:.6f}",
-                f"{_mean(members['psi_spread'].to_numpy()):.6f}",
+                f"{_mean(members[spread].to_numpy()):.6f}",
                 f"{_mean(members['shift_spread'].to_numpy()) * result.pixel_size:.6f}",
                 f"{resolution if np.isfinite(resolution) else NO_RESOLUTION:.6f}",
                 "1.000000",

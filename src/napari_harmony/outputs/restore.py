@@ -10,6 +10,7 @@ import pandas as pd
 
 from napari_harmony.errors import InputError
 from napari_harmony.outputs import names
+from napari_harmony.outputs.averages import read_averages
 from napari_harmony.outputs.columns import table_from_star
 from napari_harmony.outputs.frc_table import read_frc
 from napari_harmony.outputs.summary import read_summary
@@ -38,17 +39,18 @@ def load_output(folder: Path | str) -> Result:
         raise InputError(f"{folder}: this is not the folder of a finished run; it has no {_missing(folder)}.")
     summary = read_summary(folder / names.SUMMARY)
     pixel_size = _number(summary, "pixel_size", folder)
-    table = _particle_table(folder / names.PARTICLES, pixel_size, int(summary.get("content_size", 0)))
+    dimensions, classes = int(summary.get("dimensions", 2)), int(summary["classes"])
+    content_size = int(summary.get("content_size", 0))
+    table = _particle_table(folder / names.PARTICLES, pixel_size, content_size, dimensions)
     if len(table) != summary["particles_in"]:
         raise InputError(
             f"{folder / names.PARTICLES}: {len(table)} rows, but the summary says {summary['particles_in']} particles."
         )
-    averages = _stack(folder / names.AVERAGES) if summary["classes"] else np.empty((0, 0, 0), np.float32)
-    if len(averages) != summary["classes"] or table["class_number"].max() > len(averages):
-        raise InputError(f"{folder / names.AVERAGES}: it holds {len(averages)} classes, but the run found others.")
-    frc, floor, frequency = read_frc(folder / names.FRC, len(averages))
-    resolution = [np.nan if r is None else r for r in summary.get("resolution_per_class", [None] * len(averages))]
-    halves = [folder / name for name in names.HALVES]
+    averages, halves = read_averages(folder, classes, dimensions)
+    if table["class_number"].max() > classes:
+        raise InputError(f"{folder / names.PARTICLES}: it has more classes than the {classes} that the run found.")
+    frc, floor, frequency = read_frc(folder / names.FRC, classes, dimensions)
+    resolution = [np.nan if r is None else r for r in summary.get("resolution_per_class", [None] * classes)]
     return Result(
         table=table,
         averages=averages,
@@ -59,7 +61,7 @@ def load_output(folder: Path | str) -> Result:
         resolution=np.asarray(resolution, dtype=np.float32),
         pixel_size=pixel_size,
         summary=summary,
-        half_averages=np.stack([_stack(h) for h in halves]) if all(h.is_file() for h in halves) else None,
+        half_averages=halves,
     )
 
 
@@ -74,14 +76,7 @@ def _number(summary: dict[str, Any], key: str, folder: Path) -> float:
     return float(value)
 
 
-def _stack(path: Path) -> np.ndarray:
-    """All images of a stack, (k, box, box) float32."""
-    from napari_harmony.particles.mrc import mrc_images
-
-    return mrc_images(path).read(slice(None))
-
-
-def _particle_table(path: Path, pixel_size: float, content_size: int) -> pd.DataFrame:
+def _particle_table(path: Path, pixel_size: float, content_size: int, dimensions: int) -> pd.DataFrame:
     """The result's columns of the particle table; the images it names need not exist.
 
     RELION multiplies pixels by the pixel size that the file itself says, and so does what wrote it, even where the
@@ -92,4 +87,4 @@ def _particle_table(path: Path, pixel_size: float, content_size: int) -> pd.Data
 
     metadata = read_metadata(path)
     sizes = pixel_sizes(metadata)
-    return table_from_star(metadata.particles, pixel_size if sizes is None else sizes, content_size)
+    return table_from_star(metadata.particles, pixel_size if sizes is None else sizes, content_size, dimensions)

@@ -56,7 +56,7 @@ def _publish(stage: Path, folder: Path, owned: Sequence[str]) -> None:
             added.append(name)
     except BaseException:
         for name in added:
-            (folder / name).unlink()
+            os.replace(folder / name, stage / name)
         for path in earlier.iterdir():
             os.replace(path, folder / path.name)
         raise

@@ -40,6 +40,7 @@ def summarise(particles: Particles, result: Result, settings: Settings | None = 
     }
     outcome: dict[str, Any] = {
         "input": str(particles.path.resolve()) if particles.path is not None else None,
+        "dimensions": result.dimensions,
         "box": particles.box,
         "pixel_size": result.pixel_size,
         "pixel_size_known": particles.pixel_size_known,

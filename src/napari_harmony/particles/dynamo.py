@@ -98,6 +98,7 @@ def write_dynamo(
     scores: ArrayLike | None = None,
     tilt_range: tuple[float, float] | None = None,
     centres: ArrayLike | None = None,
+    tags: ArrayLike | None = None,
 ) -> Path:
     """Write a table that Dynamo reads; the file appears as a whole or not at all.
 
@@ -110,6 +111,7 @@ def write_dynamo(
     tilt_range : degrees, about y
     centres : (n, 3) whole voxels (x, y, z) from 0 that the boxes were cut about; by default the nearest ones. What
         the positions differ from them by goes into dx, dy, dz
+    tags : (n,) numbers of the particles; by default those of the table they came from, or else counted from 1
 
     Raises
     ------
@@ -129,7 +131,7 @@ def write_dynamo(
     table[["dx", "dy", "dz"]] = coordinates.positions - whole
     if coordinates.rotation is not None:
         table[["tdrot", "tilt", "narot"]] = matrix_to_dynamo(quaternion_to_matrix(coordinates.rotation))
-    for name, given in (("class", classes), ("cc", scores)):
+    for name, given in (("class", classes), ("cc", scores), ("tag", tags)):
         if given is not None:
             column = np.asarray(given, dtype=np.float64)
             if column.shape != (count,):

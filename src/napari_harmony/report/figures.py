@@ -19,14 +19,15 @@ _INK = "#010203"
 _ACCENT = class_colour(1)
 _MOST_POINTS = 20_000
 _MOST_LABELS = 12
+_MOST_AXES = 3000  # viewing axes that can still be told apart as points
 #: Where half-set averages are conventionally said to stop agreeing.
 THRESHOLD = 0.143
 
 
 def frc_svg(result: Result) -> str | None:
-    """Half-set FRC of every class against resolution, with the noise floor; None where no class has halves."""
+    """Half-set FRC, or FSC, of every class against resolution, with the noise floor; None where none has halves."""
     shown = np.flatnonzero(np.isfinite(result.frc).any(axis=1)) if result.classes else np.empty(0, int)
-    frequency = result.frc_frequency
+    frequency, name = result.frc_frequency, "FSC" if result.dimensions == 3 else "FRC"
     if len(shown) == 0 or len(frequency) < 2:
         return None
 
@@ -41,7 +42,7 @@ def frc_svg(result: Result) -> str | None:
                 frequency, _median(floors), color=_INK, alpha=0.7, linewidth=1.2, linestyle="--", label="noise floor"
             )
         axes.axhline(THRESHOLD, color=_INK, alpha=0.4, linewidth=0.8, linestyle=":", label="0.143")
-        axes.set(xlim=(0, float(frequency[-1])), ylim=(-0.15, 1.05), xlabel="resolution (Å)", ylabel="FRC")
+        axes.set(xlim=(0, float(frequency[-1])), ylim=(-0.15, 1.05), xlabel="resolution (Å)", ylabel=name)
         axes.xaxis.set_major_formatter(lambda value, _: f"{1 / value:.3g}" if value > 0 else "")
         axes.legend(loc="lower left", ncols=2, fontsize=8, frameon=False, labelcolor=_INK)
 
@@ -97,9 +98,44 @@ def rotation_svg(result: Result) -> str | None:
     return _histogram("rotation", np.mod(_classified(result, "psi"), 360), "rotation ψ (°)", (0, 360), 36)
 
 
+def orientation_svg(result: Result) -> str | None:
+    """The axes along which the beam went through each class, on the sphere: points, or a map where they are many.
+
+    The map is of cells of equal area, relative to a uniform distribution.
+    """
+    rows = result.table[result.table["class_number"] > 0]
+    angles = np.radians(rows[["rot", "tilt"]].to_numpy(dtype=np.float64))
+    known = np.isfinite(angles).all(axis=1)
+    if not known.any():
+        return None
+    longitude = np.mod(angles[known, 0] + np.pi, 2 * np.pi) - np.pi
+    latitude = np.pi / 2 - np.arccos(np.cos(angles[known, 1]))
+    numbers = rows["class_number"].to_numpy()[known]
+
+    def points(axes: Any) -> None:
+        size = float(np.clip(9000 / len(numbers), 3, 14))
+        axes.scatter(longitude, latitude, c=[class_colour(int(n)) for n in numbers], s=size, alpha=0.8, linewidths=0)
+
+    def cells(axes: Any) -> None:
+        edges = np.linspace(-np.pi, np.pi, 49), np.arcsin(np.linspace(-1, 1, 25))
+        count, *_ = np.histogram2d(longitude, latitude, bins=edges)
+        density = count.T * count.size / count.sum()
+        axes.pcolormesh(*edges, density, cmap="viridis", vmin=0, vmax=max(2.0, density.max()), rasterized=True)
+
+    def draw(axes: Any) -> None:
+        (points if len(numbers) <= _MOST_AXES else cells)(axes)
+        axes.set_xticks(np.radians([-120, -60, 0, 60, 120]))
+        axes.set_yticks(np.radians([-60, -30, 0, 30, 60]), [f"{tilt}°" for tilt in (150, 120, 90, 60, 30)])
+        axes.tick_params(labelsize=7)
+        axes.spines["geo"].set(visible=True)
+
+    return _svg("orientation", draw, (4.2, 2.6), projection="mollweide")
+
+
 def spread_svg(result: Result) -> str | None:
     """Histogram of the uncertainty of the angles."""
-    return _histogram("spread", _classified(result, "psi_spread"), "uncertainty of ψ (°)", None, 40)
+    name, label = ("angle_spread", "the rotation") if result.dimensions == 3 else ("psi_spread", "ψ")
+    return _histogram("spread", _classified(result, name), f"uncertainty of {label} (°)", None, 40)
 
 
 def probability_svg(result: Result) -> str | None:
@@ -110,8 +146,11 @@ def probability_svg(result: Result) -> str | None:
 
 def shift_svg(result: Result) -> str | None:
     """Histogram of the length of the shifts."""
-    length = np.hypot(_classified(result, "origin_x"), _classified(result, "origin_y"))
-    return _histogram("shift", length, "length of the shift (pixels)", None, 40)
+    axes = "xyz"[: result.dimensions]
+    classified = result.table.loc[result.table["class_number"] > 0, [f"origin_{axis}" for axis in axes]]
+    length = np.linalg.norm(classified.to_numpy(dtype=np.float64), axis=1)
+    unit = "voxels" if result.dimensions == 3 else "pixels"
+    return _histogram("shift", length[np.isfinite(length)], f"length of the shift ({unit})", None, 40)
 
 
 def score_svg(result: Result) -> str | None:
@@ -153,7 +192,7 @@ def _frame(width: float, height: float) -> tuple[float, float, float, float]:
     return left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height
 
 
-def _svg(name: str, draw: Callable[[Any], None], size: tuple[float, float]) -> str:
+def _svg(name: str, draw: Callable[[Any], None], size: tuple[float, float], *, projection: str | None = None) -> str:
     """Draw into one pair of axes and return the ``<svg>`` element; ``name`` keeps ids apart within a page."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -169,7 +208,7 @@ def _svg(name: str, draw: Callable[[Any], None], size: tuple[float, float]) -> s
     with rc_context(settings):
         figure = Figure(figsize=size)
         FigureCanvasSVG(figure)
-        axes = figure.add_axes(_frame(*size))
+        axes = figure.add_axes(_frame(*size), projection=projection)
         axes.set_facecolor("none")
         axes.grid(color=_INK, alpha=0.1, linewidth=0.8)
         axes.set_axisbelow(True)

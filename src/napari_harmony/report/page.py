@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_harmony.report import figures
-from napari_harmony.report.pictures import class_colour, data_uri
+from napari_harmony.report.pictures import central_slices, class_colour, data_uri
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from napari_harmony.particles.dataset import Particles
     from napari_harmony.results import Result
 
@@ -47,9 +49,11 @@ def render_report(particles: Particles, result: Result, summary: dict[str, Any])
         title=particles.path.name if particles.path is not None else "particles",
         warnings=[_sentence(w) for w in summary.get("warnings", [])],
         tiles=_tiles(result, summary),
+        dimensions=result.dimensions,
         classes=_class_cards(result),
         wide_figure=_wide_figure(result),
         figures=_figures(result),
+        pose_headings=[heading for _, heading, _ in _pose_columns(result)],
         particles=_particle_rows(result),
         total=len(result),
         provenance=_provenance(summary),
@@ -67,16 +71,22 @@ def _tiles(result: Result, summary: dict[str, Any]) -> list[tuple[str, str]]:
     classified = result.table[result.table["class_number"] > 0]
     finite = result.resolution[np.isfinite(result.resolution)]
     seconds = _total_seconds(summary)
+    spread = classified[_spread(result)].median()
     return [
         ("particles", f"{len(result):,}"),
         ("classified", f"{len(classified):,}"),
         ("flagged", f"{int(result.flagged.sum()):,}"),
         ("classes", str(result.classes)),
         ("best resolution", f"{finite.min():.1f} Å" if len(finite) else DASH),
-        ("median uncertainty of ψ", _number(classified["psi_spread"].median(), 1, "°")),
+        (f"median uncertainty of {'the rotation' if result.dimensions == 3 else 'ψ'}", _number(spread, 1, "°")),
         ("median score", _number(classified["score"].median(), 3)),
         ("wall time", _duration(seconds) if seconds is not None else DASH),
     ]
+
+
+def _spread(result: Result) -> str:
+    """The column that says how sure the rotation is."""
+    return "angle_spread" if result.dimensions == 3 else "psi_spread"
 
 
 def _total_seconds(summary: dict[str, Any]) -> float | None:
@@ -104,7 +114,7 @@ def _class_cards(result: Result) -> list[dict[str, str]]:
         {
             "number": str(index + 1),
             "colour": class_colour(index + 1),
-            "image": data_uri(result.averages[index]),
+            "image": data_uri(_picture(result.averages[index])),
             "count": f"{counts[index]:,}",
             "share": f"{100 * counts[index] / total:.1f} %",
             "resolution": _number(result.resolution[index], 1, " Å"),
@@ -113,11 +123,17 @@ def _class_cards(result: Result) -> list[dict[str, str]]:
     ]
 
 
+def _picture(average: NDArray[np.float32]) -> NDArray[np.floating]:
+    """An average as an image: itself, or the central slices of a volume."""
+    return central_slices(average) if average.ndim == 3 else average
+
+
 def _wide_figure(result: Result) -> Figure | None:
     svg = figures.frc_svg(result)
+    kind = "shell" if result.dimensions == 3 else "ring"
     note = (
-        "Fourier ring correlation between two half-set averages of each class; the halves were split before alignment. "
-        "Below the noise floor a curve says nothing."
+        f"Fourier {kind} correlation between two half-set averages of each class; the halves were split before "
+        "alignment. Below the noise floor a curve says nothing."
     )
     return Figure("Resolution of the class averages", svg, note) if svg else None
 
@@ -126,7 +142,8 @@ def _figures(result: Result) -> list[Figure]:
     candidates = [
         ("Content of the particles", figures.embedding_svg(result)),
         ("Probability of the class", figures.probability_svg(result)),
-        ("Rotation", figures.rotation_svg(result)),
+        *([("Viewing axes (tilt against rot)", figures.orientation_svg(result))] if result.dimensions == 3 else []),
+        ("In-plane rotation" if result.dimensions == 3 else "Rotation", figures.rotation_svg(result)),
         ("Uncertainty of the rotation", figures.spread_svg(result)),
         ("Shift", figures.shift_svg(result)),
         ("Score", figures.score_svg(result)),
@@ -134,8 +151,18 @@ def _figures(result: Result) -> list[Figure]:
     return [Figure(title, svg) for title, svg in candidates if svg]
 
 
+def _pose_columns(result: Result) -> list[tuple[str, str, int]]:
+    """Columns of the pose with their headings and digits, in the order of the table."""
+    angles = [("rot", "rot (°)", 1), ("tilt", "tilt (°)", 1)] if result.dimensions == 3 else []
+    unit = "voxel" if result.dimensions == 3 else "px"
+    origins = [(f"origin_{axis}", f"origin {axis} ({unit})", 2) for axis in "xyz"[: result.dimensions]]
+    spreads = (_spread(result), "± (°)", 1), ("shift_spread", f"± ({unit})", 2)
+    return [*angles, ("psi", "ψ (°)", 1), spreads[0], *origins, spreads[1]]
+
+
 def _particle_rows(result: Result) -> list[dict[str, Any]]:
     rows = []
+    poses = _pose_columns(result)
     for index, row in enumerate(result.table.head(ROWS).to_dict("records")):
         number = int(row["class_number"])
         rows.append(
@@ -144,11 +171,7 @@ def _particle_rows(result: Result) -> list[dict[str, Any]]:
                 "class": str(number) if number else DASH,
                 "colour": class_colour(number),
                 "probability": _number(row["class_probability"], 2),
-                "psi": _number(row["psi"], 1),
-                "psi_spread": _number(row["psi_spread"], 1),
-                "origin_x": _number(row["origin_x"], 2),
-                "origin_y": _number(row["origin_y"], 2),
-                "shift_spread": _number(row["shift_spread"], 2),
+                "pose": [_number(row[name], digits) for name, _, digits in poses],
                 "scale": _number(row["scale"], 3),
                 "contrast": _number(row["contrast"], 2),
                 "score": _number(row["score"], 3),

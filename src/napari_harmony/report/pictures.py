@@ -41,9 +41,18 @@ def class_colour(number: int) -> str:
     return "#" + "".join(f"{round(255 * channel):02x}" for channel in (red, green, blue))
 
 
-def grey_image(image: NDArray[np.floating]) -> NDArray[np.uint8]:
+def central_slices(volume: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The slices of a volume (z, y, x) through its centre, side by side, (b, 3 b): across z, y and x.
+
+    Columns and rows are x and y, x and z, y and z; rows run downwards.
+    """
+    z, y, x = (edge // 2 for edge in volume.shape)
+    return np.concatenate([volume[z], volume[:, y], volume[:, :, x]], axis=1)
+
+
+def grey_image(image: NDArray[np.floating], largest_edge: int = _LARGEST_EDGE) -> NDArray[np.uint8]:
     """An image (h, w) stretched to 0..255 between its 0.5 and 99.5 percentiles; a constant one becomes mid-grey."""
-    values = _binned(np.asarray(image, dtype=np.float32))
+    values = _binned(np.asarray(image, dtype=np.float32), largest_edge)
     finite = values[np.isfinite(values)]
     low, high = np.percentile(finite, (0.5, 99.5)) if finite.size else (0.0, 0.0)
     if not high > low:
@@ -52,9 +61,9 @@ def grey_image(image: NDArray[np.floating]) -> NDArray[np.uint8]:
     return np.round(255 * stretched).astype(np.uint8)
 
 
-def _binned(image: NDArray[np.float32]) -> NDArray[np.float32]:
+def _binned(image: NDArray[np.float32], largest_edge: int) -> NDArray[np.float32]:
     """The image averaged over squares of pixels until its edge is small enough for a page."""
-    factor = -(-max(image.shape) // _LARGEST_EDGE)
+    factor = -(-max(image.shape) // largest_edge)
     if factor < 2:
         return image
     height, width = (edge // factor for edge in image.shape)
@@ -76,8 +85,9 @@ def png(image: NDArray[np.uint8]) -> bytes:
 
 
 def data_uri(image: NDArray[np.floating]) -> str:
-    """An image (h, w) of any range as the ``src`` of an HTML image."""
-    return "data:image/png;base64," + base64.b64encode(png(grey_image(image))).decode("ascii")
+    """An image (h, w) of any range as the ``src`` of an HTML image; squares side by side keep their size."""
+    edge = _LARGEST_EDGE * max(1, image.shape[1] // max(image.shape[0], 1))
+    return "data:image/png;base64," + base64.b64encode(png(grey_image(image, edge))).decode("ascii")
 
 
 def montage(images: NDArray[np.floating]) -> NDArray[np.uint8]:
