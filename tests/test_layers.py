@@ -15,7 +15,8 @@ from scipy.ndimage import gaussian_filter
 
 from napari_harmony import _layers
 from napari_harmony._averages import Montage, averages_of, caption, class_at
-from napari_harmony._layers import KEY, ParticleStack, align_image, particles_of
+from napari_harmony._layers import KEY, particles_of
+from napari_harmony._stacks import ParticleStack, align_image
 from napari_harmony.errors import InputError
 
 

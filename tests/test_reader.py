@@ -11,8 +11,9 @@ import pytest
 from gui_fakes import make_particles, make_result
 from napari.layers import Layer
 
-from napari_harmony._layers import KEY, ParticleStack, particles_of, result_of, role_of
+from napari_harmony._layers import KEY, particles_of, result_of, role_of
 from napari_harmony._reader import get_reader, read
+from napari_harmony._stacks import ParticleStack, TomogramArray
 from napari_harmony.errors import InputError
 from napari_harmony.particles.mrc import write_stack
 
@@ -100,7 +101,7 @@ def test_several_files_are_several_layers(stack: Path) -> None:
 def test_a_volume_is_a_volume(tmp_path: Path, suffix: str) -> None:
     path = write_mrc(tmp_path / f"tomogram{suffix}", np.zeros((6, 10, 12), np.float32), 4.0, volume=True)
     (layer,) = layers(str(path))
-    assert role_of(layer) == "volume" and isinstance(layer.data, np.memmap)
+    assert role_of(layer) == "volume" and isinstance(layer.data, TomogramArray)
     assert tuple(layer.scale) == pytest.approx((4, 4, 4)) and layer.axis_labels == ("z", "y", "x")
     assert {str(u) for u in layer.units} == {"angstrom"}
     assert particles_of(layer) is None

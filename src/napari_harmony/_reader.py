@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,12 +11,14 @@ if TYPE_CHECKING:
     from napari_harmony._layers import LayerTuple
     from napari_harmony.particles.dataset import Particles
     from napari_harmony.particles.mrc import MrcHeader
+    from napari_harmony.particles.tomogram import Tomogram
 
 Reader = Callable[[str | Sequence[str]], "list[LayerTuple]"]
 
 _TABLES = (".star", ".cs")
 _STACKS = (".mrcs", ".st")
-_MRC = (*_STACKS, ".mrc", ".map", ".rec")
+_VOLUMES = (".mrc", ".map", ".rec")
+_MRC = (*_STACKS, *_VOLUMES)
 _PACKED = (".gz", ".bz2", ".xz")
 
 
@@ -39,10 +42,17 @@ def read(path: str | Sequence[str]) -> list[LayerTuple]:
 
 def _is_readable(path: Path) -> bool:
     if path.is_dir():
-        from napari_harmony.outputs import is_output
-
-        return is_output(path)
+        return _is_our_folder(path)
     return _kind(path) in (*_TABLES, *_MRC)
+
+
+def _is_our_folder(path: Path) -> bool:
+    """A finished run, extracted subtomograms, or a folder of MRC volumes; folders of TIFF files are left to napari."""
+    try:
+        names = os.listdir(path)
+    except OSError:
+        return False
+    return "particles.star" in names or any(_kind(Path(name)) in _VOLUMES for name in names)
 
 
 def _kind(path: Path) -> str:
@@ -52,12 +62,13 @@ def _kind(path: Path) -> str:
 
 
 def _read_one(path: Path) -> list[LayerTuple]:
-    if path.is_dir():
-        return read_output(path)
     from napari_harmony._layers import particles_layer
+    from napari_harmony.outputs import is_output
     from napari_harmony.particles import open_particles
 
-    if _kind(path) in _MRC:
+    if path.is_dir() and is_output(path):
+        return read_output(path)
+    if not path.is_dir() and _kind(path) in _MRC:
         volume = _as_volume(path)
         if volume is not None:
             return [volume]
@@ -78,7 +89,7 @@ def read_output(folder: Path) -> list[LayerTuple]:
     particles, trouble = _particles_of_run(folder, result.summary)
     layers = []
     known = particles is None or particles.pixel_size_known
-    space, box = stack_space(result.pixel_size, known), result.averages.shape[-1]
+    space, box = stack_space(result.pixel_size, known, result.dimensions), result.averages.shape[-1]
     if particles is not None and len(particles) == len(result):
         stack = particles_layer(particles, _name(particles.path or folder), result)
         layers = [stack, aligned_layer(particles, result, space, stack[1]["contrast_limits"])]
@@ -111,52 +122,44 @@ def _particles_of_run(folder: Path, summary: dict[str, Any]) -> tuple[Particles 
 
 def _as_volume(path: Path) -> LayerTuple | None:
     """A volume, or one large image, as a layer in angstrom; None where the file is a stack of particles."""
-    import numpy as np
+    from napari_harmony._tomograms import volume_layer
+    from napari_harmony.particles.mrc import open_frames
+    from napari_harmony.particles.tomogram import Tomogram
 
-    from napari_harmony._layers import ANGSTROM, KEY, contrast_limits
-
-    opened = _open_mrc(path)
-    if opened is None:
+    frames, header = open_frames(path, square=False)
+    if _holds_particles(path, header):
         return None
-    header, data = opened
-    single = header.shape[0] == 1
-    pixel_size = header.pixel_size or 1.0
-    units = ANGSTROM if header.pixel_size else "pixel"
-    array = data[0] if single else data
-    sample = np.asarray(array[len(array) // 2] if not single else array[:: max(1, len(array) // 512)])
+    opened = Tomogram(path, frames, header.pixel_size or 1.0, header.pixel_size is not None)
+    return volume_layer(opened, _name(path)) if opened.shape[0] > 1 else _micrograph(opened, path)
+
+
+def _holds_particles(path: Path, header: MrcHeader) -> bool:
+    """Whether an MRC file is a stack of particle images or of subtomograms, as far as its header and name can tell."""
+    depth, height, width = header.shape
+    if header.volumes:
+        return header.volumes > 1 or _kind(path) in _STACKS
+    if height != width:
+        return False
+    if depth == 1:
+        return _kind(path) in _STACKS or width <= _LARGEST_PARTICLE
+    return _kind(path) in _STACKS or not (header.is_volume or _kind(path) == ".rec")
+
+
+def _micrograph(opened: Tomogram, path: Path) -> LayerTuple:
+    """A single image (y, x)."""
+    from napari_harmony._layers import KEY, contrast_limits
+    from napari_harmony._tomograms import volume_space
+
+    image = opened.read()[0]
+    space = {key: value[-2:] for key, value in volume_space(opened.voxel_size, opened.voxel_size_known).items()}
+    about = {"role": "volume", "path": str(path), "pixel_size": opened.voxel_size}
     options = {
         "name": _name(path),
-        "scale": (pixel_size,) * array.ndim,
-        "units": (units,) * array.ndim,
-        "axis_labels": ("z", "y", "x")[-array.ndim :],
-        "contrast_limits": contrast_limits(sample.astype(np.float32)),
+        "contrast_limits": contrast_limits(image[:: max(1, len(image) // 512)]),
         "colormap": "gray",
-        "metadata": {KEY: {"role": "volume", "path": str(path), "pixel_size": pixel_size}},
+        "metadata": {KEY: about},
     }
-    return array, options, "image"
-
-
-def _open_mrc(path: Path) -> tuple[MrcHeader, Any] | None:
-    """Header and data of an MRC file that holds no particles; the data stay on disk."""
-    import numpy as np
-
-    from napari_harmony.particles.files import Decompressed, check_file, compression
-    from napari_harmony.particles.images import FileImages, LazyStack, RawFrames
-    from napari_harmony.particles.mrc import read_header
-
-    check_file(path)
-    unpacked = Decompressed(path) if compression(path) else None
-    plain = unpacked.path if unpacked else path
-    header = read_header(plain)
-    depth, height, width = header.shape
-    square = height == width
-    if square and (_kind(path) in _STACKS or not (header.is_volume or _kind(path) == ".rec")) and depth > 1:
-        return None
-    if square and depth == 1 and (_kind(path) in _STACKS or width <= _LARGEST_PARTICLE):
-        return None
-    if unpacked is None and header.dtype.isnative:
-        return header, np.memmap(plain, header.dtype, "r", header.offset, header.shape)
-    return header, LazyStack(FileImages([RawFrames(plain, header.shape, header.dtype, header.offset, keep=unpacked)]))
+    return image, {**options, **space}, "image"
 
 
 #: A single square image of more pixels than this along an edge is a micrograph.

@@ -47,7 +47,7 @@ def write_particle_table(path: str, data: Any, meta: dict[str, Any]) -> list[str
     InputError
         For layers that show no result.
     """
-    from napari_harmony._layers import ParticleStack
+    from napari_harmony._stacks import ParticleStack
     from napari_harmony.errors import InputError
     from napari_harmony.outputs import export_table
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -13,7 +14,9 @@ import pandas as pd
 from napari_harmony.engine.events import Done, Event, Preview, Progress
 from napari_harmony.particles.dataset import Particles
 from napari_harmony.particles.images import ArrayImages
-from napari_harmony.results import Result
+from napari_harmony.particles.volumes import ArrayVolumes
+from napari_harmony.particles.wedge import TiltRange
+from napari_harmony.results import COLUMNS_3D, Result
 
 COUNT, BOX, CLASSES = 60, 16, 3
 
@@ -59,6 +62,36 @@ def make_result(count: int = COUNT, classes: int = CLASSES, seed: int = 0, box: 
         resolution=np.array([8.0, np.nan, 9.5][:classes] + [10.0] * max(0, classes - 3), np.float32),
         pixel_size=2.0,
         summary={"warnings": [], "seed": seed, "parameters": {"classes": classes}},
+    )
+
+
+def make_subtomograms(count: int = 12, box: int = 8) -> Particles:
+    """Subtomograms of noise, 10 angstrom per voxel, tilted up to 60 degrees."""
+    volumes = np.random.default_rng(0).normal(size=(count, box, box, box)).astype(np.float32)
+    table = pd.DataFrame(index=pd.RangeIndex(count))
+    return Particles(ArrayVolumes(volumes), table, pixel_size=10.0, wedge=TiltRange(-60, 60))
+
+
+def make_result_3d(
+    count: int = 12, classes: int = 2, seed: int = 0, box: int = 8, truth: pd.DataFrame | None = None
+) -> Result:
+    """A result for subtomograms; with ``truth`` its poses (rot, tilt, psi) and kinds (0-based), centred boxes."""
+    random = np.random.default_rng(seed)
+    flat = make_result(count, classes, seed, box)
+    table = flat.table.drop(columns=["psi_spread"])
+    table["rot"], table["tilt"] = random.uniform(-180, 180, count), random.uniform(0, 180, count)
+    table["origin_z"], table["angle_spread"] = random.normal(0, 2, count), random.uniform(1, 6, count)
+    if truth is not None:
+        table[["rot", "tilt", "psi"]] = truth[["rot", "tilt", "psi"]].to_numpy()
+        table[["origin_x", "origin_y", "origin_z"]] = 0.0
+        table["class_number"], table["flags"] = truth["kind"].to_numpy() + 1, ""
+    content = [name for name in table if str(name).startswith("content_")]
+    return replace(
+        flat,
+        table=table[[*COLUMNS_3D, *content]],
+        averages=random.normal(size=(classes, box, box, box)).astype(np.float32),
+        average_pixel_size=10.0,
+        pixel_size=10.0,
     )
 
 

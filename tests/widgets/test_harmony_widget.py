@@ -16,7 +16,8 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QWidget
 
-from napari_harmony._layers import ParticleStack, particles_layer, role_of
+from napari_harmony._layers import particles_layer, role_of
+from napari_harmony._stacks import ParticleStack
 from napari_harmony.errors import HarmonyError
 from napari_harmony.results import Result
 from napari_harmony.session import State, session_of

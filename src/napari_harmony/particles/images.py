@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -191,34 +192,37 @@ def check_square(name: object, shape: tuple[int, ...]) -> None:
 
 
 class LazyStack:
-    """An array of images that are read, and optionally changed, only when they are looked at.
+    """An array of images, or volumes, that are read, and optionally changed, only when they are looked at.
 
     Parameters
     ----------
-    source : of n images (box, box)
-    function : ``function(images, indices)`` with images (k, box, box) float32 and their numbers (k,) gives the
+    source : of n images (box, box) or volumes (box, box, box)
+    function : ``function(images, indices)`` with images (k, box, box[, box]) float32 and their numbers (k,) gives the
         images to show, (k, *image_shape); None shows them as they are
     image_shape : of one image after ``function``, by default that of the source
     """
 
     dtype = np.dtype(np.float32)
-    ndim = 3
 
     def __init__(
         self,
         source: ImageSource,
         function: Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.float32]] | None = None,
-        image_shape: tuple[int, int] | None = None,
+        image_shape: tuple[int, ...] | None = None,
     ) -> None:
         self.source = source
         self.function = function
-        height, width = image_shape or source.shape[1:]
-        self.shape: tuple[int, int, int] = (source.shape[0], height, width)
+        self.shape: tuple[int, ...] = (source.shape[0], *(image_shape or source.shape[1:]))
+
+    @property
+    def ndim(self) -> int:
+        """3 for images, 4 for volumes."""
+        return len(self.shape)
 
     @property
     def size(self) -> int:
         """Number of pixels in all images."""
-        return self.shape[0] * self.shape[1] * self.shape[2]
+        return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
