@@ -119,3 +119,73 @@ def test_display_is_found_by_its_variables(monkeypatch: pytest.MonkeyPatch) -> N
     assert not has_display()
     monkeypatch.setenv("DISPLAY", ":0")
     assert has_display()
+
+
+@pytest.fixture
+def subtomogram_run(tmp_path: Path) -> tuple[Path, pd.DataFrame]:
+    """A finished run on subtomograms and the truth that makes it perfect: another gauge, another count of classes."""
+    from scipy.spatial.transform import Rotation
+
+    from napari_harmony.particles.dataset import Particles
+    from napari_harmony.particles.volumes import ArrayVolumes
+
+    array = np.random.default_rng(0).normal(size=(12, 4, 4, 4)).astype(np.float32)
+    particles = Particles(ArrayVolumes(array), pd.DataFrame(index=pd.RangeIndex(12)), PIXEL_SIZE)
+    result = make_result(particles)
+    table = result.table.assign(class_number=np.arange(12) % 3 + 1).fillna(0.0)
+    out = write_output(tmp_path / "out3d", particles, result.with_table(table))
+    angles, origins = ["rot", "tilt", "psi"], ["origin_x", "origin_y", "origin_z"]
+    gauge = Rotation.from_euler("ZYZ", [20, 100, -70], degrees=True)
+    truth = pd.DataFrame({"content": 7 - table["class_number"]})
+    pose = gauge * Rotation.from_euler("ZYZ", table[angles].to_numpy(), degrees=True)
+    truth[angles] = pose.as_euler("ZYZ", degrees=True)
+    truth[origins] = table[origins]
+    return out, truth
+
+
+@pytest.mark.parametrize("kind", ["csv", "star"])
+def test_a_perfect_run_on_subtomograms_scores_perfectly(
+    subtomogram_run: tuple[Path, pd.DataFrame], tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    (out, truth), path = subtomogram_run, tmp_path / f"truth.{kind}"
+    if kind == "csv":
+        truth.to_csv(path, index=False)
+    else:
+        origins = truth[["origin_x", "origin_y", "origin_z"]] * PIXEL_SIZE
+        rows = pd.concat([truth[["content", "rot", "tilt", "psi"]], origins], axis=1).to_csv(
+            sep=" ", header=False, index=False
+        )
+        labels = ["ClassNumber", "AngleRot", "AngleTilt", "AnglePsi", *(f"Origin{axis}Angst" for axis in "XYZ")]
+        path.write_text("data_particles\n\nloop_\n" + "".join(f"_rln{label}\n" for label in labels) + rows + "\n")
+    assert main(["evaluate", str(out), "--truth", str(path), "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert scores["accuracy"] == 1.0
+    assert scores["rotation_median"] == pytest.approx(0.0, abs=1e-3)
+    assert scores["rotation_under_20"] == 1.0 and scores["flips"] == 0.0
+    assert scores["shift_median"] == pytest.approx(0.0, abs=1e-3)
+
+
+def test_symmetry_is_an_option_of_subtomograms(
+    subtomogram_run: tuple[Path, pd.DataFrame], out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, truth = subtomogram_run
+    path = tmp_path / "truth.csv"
+    # half of the true particles turned by half a turn about z, their axis of symmetry: rot is the outer angle
+    turned = truth.assign(rot=truth["rot"] + 180 * (np.arange(12) % 4 == 0))
+    turned.to_csv(path, index=False)
+    medians = {}
+    for group in ("C1", "c2"):
+        assert main(["evaluate", str(run), "--truth", str(path), "--symmetry", group, "--json"]) == 0
+        medians[group] = json.loads(capsys.readouterr().out)["rotation_mean"]
+    assert medians["C1"] > 30 and medians["c2"] < 1e-2
+    assert main(["evaluate", str(run), "--truth", str(path), "--symmetry", "Q7"]) == 2
+    assert "there is no symmetry 'Q7'" in capsys.readouterr().err
+    assert main(["evaluate", str(out), "--truth", str(path), "--symmetry", "C2"]) == 2
+    assert "this run was on images" in capsys.readouterr().err
+
+
+def test_info_says_that_a_run_was_on_subtomograms(
+    subtomogram_run: tuple[Path, pd.DataFrame], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["info", str(subtomogram_run[0])]) == 0
+    assert "12 subtomograms, 12 in a class" in capsys.readouterr().out

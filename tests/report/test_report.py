@@ -16,14 +16,20 @@ from fake_run import make_result
 from napari_harmony.outputs.summary import summarise
 from napari_harmony.particles.dataset import Particles
 from napari_harmony.particles.images import ArrayImages
+from napari_harmony.particles.volumes import ArrayVolumes
 from napari_harmony.report import figures, render_report
-from napari_harmony.report.pictures import class_colour, grey_image, png
+from napari_harmony.report.pictures import central_slices, class_colour, data_uri, grey_image, png
 from napari_harmony.results import Result
 
 
 def particles_of(count: int = 40, path: Path | None = None) -> Particles:
     images = ArrayImages(np.random.default_rng(0).normal(size=(count, 16, 16)).astype(np.float32))
     return Particles(images, pd.DataFrame(index=pd.RangeIndex(count)), 2.5, path=path)
+
+
+def subtomograms_of(count: int = 40) -> Particles:
+    volumes = ArrayVolumes(np.random.default_rng(0).normal(size=(count, 6, 6, 6)).astype(np.float32))
+    return Particles(volumes, pd.DataFrame(index=pd.RangeIndex(count)), 2.5)
 
 
 def rendered(particles: Particles, result: Result) -> str:
@@ -176,3 +182,38 @@ def test_grey_image_stretches_bins_and_survives_constant_and_not_finite_pixels()
 
 def test_colours_of_classes_differ() -> None:
     assert len({class_colour(number) for number in range(60)}) == 60
+
+
+def test_page_of_subtomograms_shows_slices_shells_and_viewing_axes() -> None:
+    particles = subtomograms_of()
+    result = make_result(particles)
+    page = rendered(particles, result)
+    checker = parsed(page)
+    assert checker.open == []
+    assert all(address.startswith(("data:image/png;base64,", "#")) for address in checker.addresses)
+    for text in ("Fourier shell correlation", "Viewing axes", "tilt (°)", "origin z (voxel)", "FSC", "the rotation"):
+        assert text in checker.text, text
+    assert "ring correlation" not in checker.text
+    assert page.count('alt="central slices of the average of class') == 3
+    assert data_uri(central_slices(result.averages[0])) in page
+    assert "nan" not in re.sub(r"[A-Za-z-]*nan[a-z]+", "", checker.text)
+
+
+def test_central_slices_go_through_the_centre() -> None:
+    volume = np.arange(4 * 4 * 4).reshape(4, 4, 4)
+    slices = central_slices(volume)
+    assert slices.shape == (4, 12)
+    np.testing.assert_array_equal(slices[:, :4], volume[2])
+    np.testing.assert_array_equal(slices[:, 4:8], volume[:, 2])
+    np.testing.assert_array_equal(slices[:, 8:], volume[:, :, 2])
+
+
+@pytest.mark.parametrize("count", [40, 3500])
+def test_viewing_axes_are_drawn_as_points_or_as_a_map(count: int) -> None:
+    result = make_result(subtomograms_of(40))
+    table = pd.concat([result.table] * (count // 40 + 1), ignore_index=True).head(count)
+    svg = figures.orientation_svg(result.with_table(table))
+    assert svg is not None
+    ElementTree.fromstring(svg)
+    assert ("<image" in svg) == (count > 3000)
+    assert figures.orientation_svg(result.with_table(table.assign(class_number=0))) is None

@@ -15,11 +15,13 @@ measured by is fitted to the *other* half of the majority members, so that rando
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pandas as pd
     from numpy.typing import ArrayLike, NDArray
 
@@ -147,7 +149,7 @@ def circular_mode(angles: ArrayLike, kernel: float = _GAUGE_KERNEL, window: floa
 
 
 def geometric_median(points: NDArray[np.float64], iterations: int = 60) -> NDArray[np.float64]:
-    """The point (2,) with the least sum of distances to ``points`` (n, 2), by Weiszfeld's iteration."""
+    """The point (d,) with the least sum of distances to ``points`` (n, d), by Weiszfeld's iteration."""
     centre = np.median(points, axis=0)
     for _ in range(iterations):
         weight = 1 / np.maximum(np.linalg.norm(points - centre, axis=1), 1e-9)
@@ -180,6 +182,33 @@ def gauge_errors(
     return np.abs(wrap_degrees(psi - alpha - true_psi)), np.linalg.norm(origin - expected, axis=1)
 
 
+@dataclass(frozen=True)
+class GaugeSplit:
+    """Which members of a class fit its gauge, and which are measured by it.
+
+    ``number`` of the class, its majority ``content`` (the lower label of equals), the rows ``core`` of the members that
+    have it, and ``parts``: rows that a gauge is fitted to and rows that are measured by it, none empty.
+    """
+
+    number: int
+    content: Any
+    core: NDArray[np.int64]
+    parts: tuple[tuple[NDArray[np.int64], NDArray[np.int64]], ...]
+
+
+def gauge_splits(classes: ArrayLike, contents: ArrayLike, usable: NDArray[np.bool_]) -> Iterator[GaugeSplit]:
+    """One split per class of the ``usable`` rows (n,): each half of the core by the other, all others by the core."""
+    c, content = np.asarray(classes), np.asarray(contents)
+    for number in np.unique(c[usable]):
+        members = np.flatnonzero(usable & (c == number))
+        labels, counts = np.unique(content[members], return_counts=True)
+        main = labels[counts.argmax()]
+        core, others = members[content[members] == main], members[content[members] != main]
+        parts = (core[::2], core[1::2]), (core[1::2], core[::2]), (core, others)
+        filled = tuple((fitted, measured) for fitted, measured in parts if len(fitted) and len(measured))
+        yield GaugeSplit(int(number), main, core, filled)
+
+
 def pose_errors(
     psi: ArrayLike,
     origin: ArrayLike,
@@ -207,20 +236,14 @@ def pose_errors(
     rotation, shift = np.full(len(p), np.nan), np.full(len(p), np.nan)
     majority = np.zeros(len(p), dtype=bool)
     gauges: dict[int, Gauge] = {}
-    for number in np.unique(c[usable]):
-        members = np.flatnonzero(usable & (c == number))
-        labels, counts = np.unique(content[members], return_counts=True)
-        main = labels[counts.argmax()]
-        core = members[content[members] == main]
-        others = members[content[members] != main]
+    for split in gauge_splits(c, content, usable):
+        core = split.core
         alpha, tau = fit_gauge(p[core], t[core], q[core], u[core])
-        gauges[int(number)] = Gauge(alpha, (float(tau[0]), float(tau[1])), int(main), len(core))
+        gauges[split.number] = Gauge(alpha, (float(tau[0]), float(tau[1])), int(split.content), len(core))
         majority[core] = True
-        for fitted, measured in ((core[::2], core[1::2]), (core[1::2], core[::2]), (core, others)):
-            if len(fitted) and len(measured):
-                gauge = fit_gauge(p[fitted], t[fitted], q[fitted], u[fitted])
-                at = measured
-                rotation[at], shift[at] = gauge_errors(p[at], t[at], q[at], u[at], *gauge)
+        for fitted, at in split.parts:
+            gauge = fit_gauge(p[fitted], t[fitted], q[fitted], u[fitted])
+            rotation[at], shift[at] = gauge_errors(p[at], t[at], q[at], u[at], *gauge)
     return PoseErrors(rotation, shift, majority, gauges)
 
 
@@ -291,6 +314,27 @@ def view_spread(classes: ArrayLike, rot: ArrayLike, tilt: ArrayLike) -> ViewSpre
     return ViewSpread(angle, mean, median)
 
 
+def partition_scores(table: pd.DataFrame, truth: pd.DataFrame) -> dict[str, float | int]:
+    """Counts, and ``clustering_scores``, of ``class_number`` against ``content``.
+
+    Raises
+    ------
+    ValueError : the tables differ in length
+    """
+    if len(table) != len(truth):
+        raise ValueError(
+            f"the result has {len(table)} rows and the truth {len(truth)}: they must be the same particles"
+        )
+    classes, contents = table["class_number"].to_numpy(dtype=int), truth["content"].to_numpy()
+    return {
+        "particles": len(table),
+        "classes": len(np.unique(classes[classes != 0])),
+        "contents": len(np.unique(contents)),
+        "without_class": int((classes == 0).sum()),
+        **clustering_scores(classes, contents),
+    }
+
+
 def evaluate(table: pd.DataFrame, truth: pd.DataFrame) -> dict[str, float | int]:
     """Scores of a result against the truth.
 
@@ -309,18 +353,8 @@ def evaluate(table: pd.DataFrame, truth: pd.DataFrame) -> dict[str, float | int]
     ------
     ValueError : the tables differ in length
     """
-    if len(table) != len(truth):
-        raise ValueError(
-            f"the result has {len(table)} rows and the truth {len(truth)}: they must be the same particles"
-        )
+    scores = partition_scores(table, truth)
     classes, contents = table["class_number"].to_numpy(dtype=int), truth["content"].to_numpy()
-    scores: dict[str, float | int] = {
-        "particles": len(table),
-        "classes": len(np.unique(classes[classes != 0])),
-        "contents": len(np.unique(contents)),
-        "without_class": int((classes == 0).sum()),
-        **clustering_scores(classes, contents),
-    }
     # Where every particle has a view of its own no pose is shared by a class: only the views can be compared.
     views = {"rot", "tilt"} <= set(truth) and truth.groupby("content")[["rot", "tilt"]].nunique().to_numpy().max() > 1
     if views:

@@ -210,12 +210,15 @@ def evaluate(
     truth: Annotated[
         Path, typer.Option(metavar="FILE", help="The truth, row by row: .csv, .npz or .star.", show_default=False)
     ],
+    symmetry: Annotated[
+        str, typer.Option(metavar="GROUP", help="Symmetry of the subtomograms: C1, C2 .., D2 .., T, O or I.")
+    ] = "C1",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Compare a finished run with a known truth."""
     from napari_harmony.cli.scoring import evaluate_output, score_lines
 
-    scores = evaluate_output(out, truth)
+    scores = evaluate_output(out, truth, symmetry)
     for line in score_lines(scores, as_json):
         answer(line)
 

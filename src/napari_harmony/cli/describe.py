@@ -129,13 +129,14 @@ def _output(folder: Path) -> dict[str, str]:
     result = load_output(folder)
     summary = result.summary
     seconds = (summary.get("seconds") or {}).get("total")
+    kind = " subtomograms" if result.dimensions == 3 else ""
     resolutions = [f"{r:.1f} A" if np.isfinite(r) else "-" for r in result.resolution]
     return {
         "folder": str(folder),
         "format": "a finished run of napari-harmony",
         "created": str(summary.get("created") or "-"),
         "input": str(summary.get("input") or "-"),
-        "particles": f"{len(result)}, {int(result.counts.sum())} in a class, {int(result.flagged.sum())} flagged",
+        "particles": f"{len(result)}{kind}, {int(result.counts.sum())} in a class, {int(result.flagged.sum())} flagged",
         "flags": ", ".join(f"{name} {count}" for name, count in result.flag_counts.items()) or "none",
         "classes": str(result.classes),
         "counts": _listed([str(count) for count in result.counts]),

@@ -13,8 +13,14 @@ import pandas as pd
 from napari_harmony.errors import InputError
 
 #: What RELION calls the columns of a truth. Origins are in pixels, so that angstroms are converted.
-_RELION = {"rlnClassNumber": "content", "rlnAnglePsi": "psi", "rlnOriginX": "origin_x", "rlnOriginY": "origin_y"}
-_RELION_ANGSTROM = {"rlnOriginXAngst": "origin_x", "rlnOriginYAngst": "origin_y"}
+_RELION = {
+    "rlnClassNumber": "content",
+    "rlnAngleRot": "rot",
+    "rlnAngleTilt": "tilt",
+    "rlnAnglePsi": "psi",
+    **{f"rlnOrigin{axis.upper()}": f"origin_{axis}" for axis in "xyz"},
+}
+_RELION_ANGSTROM = {f"rlnOrigin{axis.upper()}Angst": f"origin_{axis}" for axis in "xyz"}
 #: Other words that people use for the true class.
 _CONTENT = ("content", "class_number", "class", "label", "labels", "y")
 
@@ -24,8 +30,8 @@ def read_truth(path: Path, pixel_size: float) -> pd.DataFrame:
 
     Parameters
     ----------
-    path : ``.csv`` or ``.npz`` with ``content`` and, if known, ``psi`` (degree), ``origin_x``, ``origin_y`` (pixel); or
-        ``.star`` with RELION's labels
+    path : ``.csv`` or ``.npz`` with ``content`` and, if known, ``psi`` (degree), ``origin_x``, ``origin_y`` (pixel),
+        and of subtomograms ``rot``, ``tilt`` and ``origin_z``; or ``.star`` with RELION's labels
     pixel_size : angstrom per pixel, for origins in angstrom
 
     Raises
@@ -77,21 +83,36 @@ def _read_star(path: Path) -> pd.DataFrame:
     return pd.DataFrame({label: table.column(label) for label in table.labels})
 
 
-def evaluate_output(folder: Path, truth: Path) -> dict[str, Any]:
+def evaluate_output(folder: Path, truth: Path, symmetry: str = "C1") -> dict[str, Any]:
     """Scores of a finished run against a truth, by name.
+
+    Parameters
+    ----------
+    folder : OUT
+    truth : as ``read_truth``
+    symmetry : of the true contents of subtomograms, C1, C2 ..., D2 ..., T, O or I
 
     Raises
     ------
-    InputError : if either cannot be read, or they differ in the number of particles
+    InputError : if either cannot be read, they differ in the number of particles, or there is no such symmetry
     """
-    from napari_harmony.analysis.metrics import evaluate
+    from napari_harmony.analysis import metrics, metrics_3d
     from napari_harmony.outputs import load_output
 
     result = load_output(folder)
     known = read_truth(truth, result.pixel_size)
     if len(known) != len(result):
         raise InputError(f"{truth}: it has {len(known)} rows, but the run had {len(result)} particles.")
-    return dict(evaluate(result.table, known))
+    if result.dimensions == 2:
+        if symmetry.upper() != "C1":
+            raise InputError(
+                f"{folder}: this run was on images, to which no point group applies; leave --symmetry out."
+            )
+        return dict(metrics.evaluate(result.table, known))
+    try:
+        return dict(metrics_3d.evaluate(result.table, known, symmetry))
+    except ValueError as error:
+        raise InputError(f"--symmetry: {error}.") from error
 
 
 def score_lines(scores: dict[str, Any], as_json: bool) -> list[str]:
