@@ -20,8 +20,9 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
+Columns = tuple[tuple[str, str, Callable[[float], str]], ...]
 #: Score, heading, and how it is written. A column is shown where a method of the set has the score.
-COLUMNS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+COLUMNS: Columns = (
     ("accuracy", "accuracy", "{:.3f}".format),
     ("merged_accuracy", "merged", "{:.3f}".format),
     ("ari", "ARI", "{:.3f}".format),
@@ -37,6 +38,16 @@ COLUMNS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("neighbour_spread", "neighbour spread", "{:.1f}°".format),
     ("frc_half", "FRC 0.5", "{:.1f} Å".format),
     ("neighbour_purity", "neighbour purity", "{:.3f}".format),
+)
+#: The same for subtomograms.
+BEGIN_3D, END_3D = "<!-- measured in 3D: begin -->", "<!-- measured in 3D: end -->"
+COLUMNS_3D: Columns = (
+    *COLUMNS[:5],
+    *((f"rotation_under_{limit}", f"under {limit}°", percent) for limit in (10, 15, 20)),
+    ("strict_rotation_under_20", "under 20°, strict", percent),
+    ("flips", "flips", percent),
+    ("shift_median", "shift, median", "{:.2f} voxel".format),
+    ("fsc_half", "FSC 0.5", "{:.1f} Å".format),
 )
 
 
@@ -73,30 +84,31 @@ def _finite(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def line(record: Record) -> str:
+def line(record: Record, columns: Columns = COLUMNS) -> str:
     """One line about one record."""
-    scores = [f"{heading} {write(record['scores'][name])}" for name, heading, write in _shown([_finite(record)])]
+    shown = _shown([_finite(record)], columns)
+    scores = [f"{heading} {write(record['scores'][name])}" for name, heading, write in shown]
     end = f"{record['seconds']:.0f} s" if record["seconds"] and math.isfinite(record["seconds"]) else ""
     return f"{record['set']} {record['method']} seed {record['seed']}: " + ", ".join([*scores, end, record["note"]])
 
 
-def _shown(records: list[Record]) -> list[tuple[str, str, Callable[[float], str]]]:
-    return [c for c in COLUMNS if any(r["scores"].get(c[0]) is not None for r in records)]
+def _shown(records: list[Record], columns: Columns) -> list[tuple[str, str, Callable[[float], str]]]:
+    return [c for c in columns if any(r["scores"].get(c[0]) is not None for r in records)]
 
 
-def markdown(records: list[Record]) -> str:
+def markdown(records: list[Record], columns: Columns = COLUMNS, kind: str = "particles") -> str:
     """One table per data set, rows in the order of the records."""
     groups: dict[str, list[Record]] = {}
     for record in records:
         densities = ", ".join(record["densities"])
-        title = f"{record['set']}: {record['count']} particles, K = {record['classes']}"
+        title = f"{record['set']}: {record['count']} {kind}, K = {record['classes']}"
         title += f", {densities}" if densities else ""
         groups.setdefault(f"{title}, data seed {record['data_seed']}", []).append(record)
-    return "\n".join(_table(title, rows) for title, rows in sorted(groups.items())) + _footer(records)
+    return "\n".join(_table(title, rows, columns) for title, rows in sorted(groups.items())) + _footer(records)
 
 
-def _table(title: str, records: list[Record]) -> str:
-    columns = _shown(records)
+def _table(title: str, records: list[Record], every: Columns) -> str:
+    columns = _shown(records, every)
     headings = ["method", "seed", *(heading for _, heading, _ in columns), "wall time", "peak memory"]
     lines = [f"### {title}", "", "| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
     notes: list[str] = []
@@ -125,18 +137,18 @@ def _footer(records: list[Record]) -> str:
     )
 
 
-def rewrite_section(readme: Path, text: str) -> None:
-    """Put the tables between the marks of a file.
+def rewrite_section(readme: Path, text: str, first: str = BEGIN, last: str = END) -> None:
+    """Put the tables between two marks of a file.
 
     Raises
     ------
     ValueError : the marks are not there
     """
     whole = readme.read_text()
-    before, begin, rest = whole.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = whole.partition(first)
+    _, end, after = rest.partition(last)
     if not (begin and end):
-        raise ValueError(f"{readme} has no section between '{BEGIN}' and '{END}'")
+        raise ValueError(f"{readme} has no section between '{first}' and '{last}'")
     temporary = readme.with_suffix(".tmp")
-    temporary.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+    temporary.write_text(f"{before}{first}\n{text}\n{last}{after}")
     os.replace(temporary, readme)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections import OrderedDict
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -23,13 +23,14 @@ from napari_harmony.engine.search import (
     Sums,
     Templates,
     accumulate,
+    accumulating,
     expect,
     maximise,
     pose_grid,
 )
 from napari_harmony.engine.seeding import seed_templates
-from napari_harmony.engine.steerable import SteerableBasis, steerable_basis
-from napari_harmony.engine.work import Work, portion, shares
+from napari_harmony.engine.steerable import SteerableBasis, build_basis
+from napari_harmony.engine.work import Work, finish, portion, shares
 
 T = TypeVar("T")
 
@@ -57,6 +58,11 @@ class Plan:
     explore: tuple[Stage, ...]
     settle: tuple[float, ...]
     refine: tuple[Stage, ...]
+
+    @property
+    def bands(self) -> list[float]:
+        """The limits of all stages, and the whole band for averages."""
+        return [*(stage.limit for stage in (*self.explore, *self.refine)), *self.settle, np.inf]
 
 
 PLANS = {
@@ -93,10 +99,24 @@ class Discovery:
     sigma: float
 
 
-@lru_cache(maxsize=12)
-def basis_for(box: int, radius: float, limit: float, device: str) -> SteerableBasis:
-    """The steerable basis of a band, built once per process."""
-    return steerable_basis(box, radius, limit, device)
+class _Bases:
+    """Steerable bases, each built once per process; the last few are kept."""
+
+    def __init__(self, most: int = 12) -> None:
+        self.most, self.built = most, OrderedDict[tuple[int, float, float, str], SteerableBasis]()
+
+    def get(self, box: int, radius: float, limit: float, device: str) -> Work[SteerableBasis]:
+        """The basis of a band; yields while it is built."""
+        key = (box, radius, limit, device)
+        if key not in self.built:
+            self.built[key] = yield from build_basis(*key)
+            while len(self.built) > self.most:
+                self.built.popitem(last=False)
+        self.built.move_to_end(key)
+        return self.built[key]
+
+
+_BASES = _Bases()
 
 
 class Search:
@@ -121,9 +141,20 @@ class Search:
 
     def basis(self, limit: float) -> SteerableBasis:
         """The basis up to ``limit`` cycles per mask diameter (at most to just below Nyquist)."""
+        return finish(self.built(limit))
+
+    def built(self, limit: float) -> Work[SteerableBasis]:
+        """:meth:`basis`, yielding while it is built."""
         cycles = limit * self.geometry.box / (2 * self.geometry.mask_radius)
         cycles = round(min(cycles, 0.5 * self.geometry.box - 1), 1)
-        return basis_for(self.geometry.box, self.geometry.mask_radius, cycles, str(self.device))
+        return _BASES.get(self.geometry.box, self.geometry.mask_radius, cycles, str(self.device))
+
+    def ready(self, limits: Iterable[float]) -> Work[None]:
+        """Build the bases that a search will need."""
+        # Building one takes about as long as the square of its limit; there is nothing beyond Nyquist.
+        wanted = sorted({min(limit, float(self.geometry.box)) for limit in limits})
+        for limit, span in zip(wanted, shares([limit**2 for limit in wanted]), strict=True):
+            yield from portion(self.built(limit), *span)
 
     def grid(self, basis: SteerableBasis, local: bool) -> Grid:
         """Poses fine enough for the band of ``basis``."""
@@ -168,10 +199,12 @@ class Search:
             basis = self.basis(stage.limit)
             data = self.prepared.observe(basis)
             for _ in range(stage.iterations):
+                begin, end = next(spans)
                 if posterior is not None:
-                    templates = maximise(basis, accumulate(data, posterior, classes))
+                    sums = yield from portion(accumulating(data, posterior, classes), begin, begin)
+                    templates = maximise(basis, sums)
                 assert templates is not None
-                found = yield from portion(self.expect(templates, basis, stage.local, posterior), *next(spans))
+                found = yield from portion(self.expect(templates, basis, stage.local, posterior), begin, end)
                 posterior = centred(found, classes)
                 self._learn_sigma(posterior)
                 done += 1
@@ -195,9 +228,10 @@ class Search:
                 if divide:
                     posterior = split(data, posterior, maximise(basis, accumulate(data, posterior, left)))
                     left *= 2
-                sums = accumulate(data, posterior, left)
+                begin, end = next(spans)
+                sums = yield from portion(accumulating(data, posterior, left), begin, begin)
                 templates = maximise(basis, sums)
-                after = yield from portion(self.expect(templates, basis, True, posterior), *next(spans))
+                after = yield from portion(self.expect(templates, basis, True, posterior), begin, end)
                 scores = fair_scores(data, posterior, after, sums, templates)
                 # A split is first tried out: half-way classes are only dropped below what is wanted once they moved.
                 kept = list(range(left)) if divide else eliminate(scores, classes)
@@ -247,6 +281,7 @@ def discover(
     The halves never see each other: their classes meet only in the joint run, which gives the result, and in the
     comparison, which gives its resolution.
     """
+    yield from _named("preparing the search", search.ready(plan.bands))
     rows = _split(len(search.prepared), search.generator)
     halves = [search.part(r.to(search.device)) for r in rows]
     many = over_cluster(classes, min(len(r) for r in rows))
@@ -262,7 +297,8 @@ def discover(
     posterior = yield from _named("refining classes", search.iterate(plan.refine, kept, settled))
     verdict = yield from _named("comparing halves", _compare(search, posterior, rows, halves, checks, plan))
     basis = search.basis(np.inf)
-    sums = accumulate(search.prepared.observe(basis), posterior, kept)
+    summing = portion(accumulating(search.prepared.observe(basis), posterior, kept), 1.0, 1.0)
+    sums = yield from _named("comparing halves", summing)
     junk = torch.zeros(len(search.prepared), dtype=torch.bool)
     junk[torch.cat(rows)] = verdict.junk
     # Averages of noise can come to look alike; but then they do not explain the particles of the other half.
@@ -293,8 +329,10 @@ def _compare(
     placed: list[Sums] = []
     for half, (found, _), part in zip(halves, checks, rows, strict=True):
         work = _onto(search, target, coarse, half, found, joint[part.to(joint.device)])
-        turned = yield from portion(work, 0.1 * len(placed), 0.1 * len(placed) + 0.1)
-        placed.append(accumulate(half.prepared.observe(fine), turned, classes))
+        begin = 0.1 * len(placed)
+        turned = yield from portion(work, begin, begin + 0.05)
+        summing = accumulating(half.prepared.observe(fine), turned, classes)
+        placed.append((yield from portion(summing, begin + 0.05, begin + 0.1)))
     grid = pose_grid(180, 2.0, 0.5, search.sigma, search.device)
     comparison = compare_halves(fine, search.geometry.box, placed[0], placed[1], grid, search.generator)
     agreement = yield from portion(comparison, 0.2, 0.3)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import torch
@@ -24,6 +26,11 @@ NETWORK_BOX = 32
 EPOCHS = {"fast": (4, 60), "balanced": (8, 120), "thorough": (40, 200)}
 #: The published objective is cheap per pass and slow to learn.
 EPOCHS_2022 = {"fast": 60, "balanced": 200, "thorough": 400}
+
+
+def warm_up() -> None:
+    """Load, on the side, what torch's optimisers import when the first is made: seconds without an answer."""
+    Thread(target=import_module, args=("torch._dynamo",), daemon=True).start()
 
 
 def network_input(prepared: Prepared, size: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:

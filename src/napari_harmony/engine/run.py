@@ -23,11 +23,12 @@ from napari_harmony.engine.learning import (
     network_input,
     propose,
     train_network,
+    warm_up,
 )
 from napari_harmony.engine.preprocess import Prepared, name_of, prepare
 from napari_harmony.engine.refine import Refined, refine, with_poses
 from napari_harmony.engine.saved import load_discovery, save_discovery
-from napari_harmony.engine.search import Posterior, Templates, accumulate, maximise
+from napari_harmony.engine.search import Posterior, Templates, accumulate, accumulating, maximise
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.steerable import SteerableBasis
 from napari_harmony.engine.work import Work, portion
@@ -66,6 +67,7 @@ class Run:
             return {"reading": n * 2e-4, "training": learn, "proposing": n * 2e-4, "averaging": n * 1e-3}
         return {
             "reading": n * 2e-4,
+            "preparing the search": 3.0,
             "searching half 1 of 2": search,
             "searching half 2 of 2": search,
             "settling classes": 0.6 * search,
@@ -106,6 +108,7 @@ class Run:
 
     def fit(self) -> Generator[Event, None, tuple[Result, HarmonyModel]]:
         """Classes and poses from nothing, and a network that has learned them."""
+        warm_up()
         prepared = yield from self.read()
         usable, rows = self.usable(prepared)
         if self.settings.objective == "harmony-2022":
@@ -173,7 +176,7 @@ class Run:
             saved.unlink(missing_ok=True)
             saved.with_name("training.safetensors").unlink(missing_ok=True)
         plan = PLANS[self.settings.preset]
-        found = yield from self.clock.follow("searching half 1 of 2", discover(search, self.settings.classes, plan))
+        found = yield from self.clock.follow("preparing the search", discover(search, self.settings.classes, plan))
         if saved is not None:
             save_discovery(saved, found)
         return found
@@ -241,8 +244,8 @@ class Run:
         full = self.search(usable).basis(np.inf)
         kept = ~found.junk.to(self.device)
         members = placed if not kept.any() else placed.only(kept)
-        averages = maximise(full, accumulate(usable.observe(full), members, classes))
-        yield 0.95
+        sums = yield from portion(accumulating(usable.observe(full), members, classes), 0.8, 1.0)
+        averages = maximise(full, sums)
         if content is None and proposals is not None:
             content = proposals.content_mean.cpu().numpy()
         scaled = "scale" in self.settings.transforms and proposals is not None
@@ -273,7 +276,8 @@ class Run:
         """Poses on the classes found, or on ``templates`` given on the same basis."""
         data, band = usable.observe(basis), basis.band
         if templates is None:
-            templates = maximise(basis, accumulate(data, found.posterior, len(found.sums)))
+            sums = yield from portion(accumulating(data, found.posterior, len(found.sums)), 0.0, 0.0)
+            templates = maximise(basis, sums)
         energy = 2 * (usable.samples[:, band.row, band.column].abs() ** 2).sum(1)
         transforms = self.settings.transforms
         return (

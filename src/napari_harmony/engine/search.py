@@ -13,13 +13,15 @@ import torch
 
 from napari_harmony.engine.memory import is_out_of_memory
 from napari_harmony.engine.steerable import SteerableBasis
-from napari_harmony.engine.work import Work
+from napari_harmony.engine.work import Work, finish
 
 #: Posterior entries below this fraction of a particle's best are dropped.
 NEGLIGIBLE = 1e-2
 #: About so many cells of class and shift are kept, and so many entries in all: a particle that fits everywhere says
 #: nothing, however finely it is averaged.
 MOST, MOST_ENTRIES = 10, 50
+#: Posterior entries that are averaged at a time.
+PORTION = 4096
 
 
 @dataclass(frozen=True)
@@ -325,6 +327,11 @@ class Sums:
 
 def accumulate(data: Observations, posterior: Posterior, classes: int) -> Sums:
     """Weighted sums over particles turned onto their class."""
+    return finish(accumulating(data, posterior, classes))
+
+
+def accumulating(data: Observations, posterior: Posterior, classes: int) -> Work[Sums]:
+    """:func:`accumulate` as a computation that can be followed."""
     basis, device = data.basis, data.matched.device
     angles, angle = torch.unique(posterior.psi, return_inverse=True)
     # Poses on a grid share few angles: particles are added first and the sums turned.
@@ -333,12 +340,14 @@ def accumulate(data: Observations, posterior: Posterior, classes: int) -> Sums:
     width = data.matched.shape[1] if few else basis.size
     kind = torch.complex64 if few else torch.float32
     sums = torch.zeros(classes * len(angles) if few else classes, width, dtype=kind, device=device)
-    for part in torch.arange(len(posterior.particle), device=device).split(8192):
+    for start in range(0, len(posterior.particle), PORTION):
+        part = slice(start, start + PORTION)
         rows, weight = posterior.particle[part], posterior.weight[part, None]
         y = data.moved(rows, posterior.shift[part])
         if not few:
             y = basis.rotate(basis.analyse(y), posterior.psi[part])
         sums.index_add_(0, place[part], y * weight)
+        yield min(1.0, (start + PORTION) / len(posterior.particle))
     if few:
         turned = basis.rotate(basis.analyse(sums), angles.repeat(classes))
         sums = turned.reshape(classes, len(angles), basis.size).sum(1)

@@ -16,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import jv
 
+from napari_harmony.engine.work import Work, finish
+
 #: Eigenvalues above this are kept: functions with less of their energy inside the disc mostly hold its surroundings.
 CONCENTRATION = 0.3
 
@@ -147,13 +149,20 @@ class SteerableBasis:
 
 def steerable_basis(box: int, radius: float, limit: float, device: torch.device | str = "cpu") -> SteerableBasis:
     """Basis for particles within ``radius`` pixels of the centre of a ``box``, up to ``limit`` cycles per box."""
+    return finish(build_basis(box, radius, limit, device))
+
+
+def build_basis(box: int, radius: float, limit: float, device: torch.device | str = "cpu") -> Work[SteerableBasis]:
+    """:func:`steerable_basis` as a computation that can be followed: seconds for a large box and a high limit."""
     band = half_plane(box, limit, device)
     theta = np.arctan2(band.fy.cpu().numpy(), band.fx.cpu().numpy())
     rho, ring = np.unique(band.radius.cpu().numpy().astype(float), return_inverse=True)
     nodes, weights = _gauss_legendre(0.0, limit, 2 * int(np.ceil(limit)) + 24)
     orders, radials, columns = [], [], []
-    for m in range(int(2 * np.pi * limit * radius / box) + 8):
+    highest = int(2 * np.pi * limit * radius / box) + 8
+    for m in range(highest):
         at_nodes, at_samples = _radial_functions(m, radius / box, nodes, weights, rho)
+        yield m / highest
         if at_nodes.shape[1] == 0:
             if m > 4:
                 break
