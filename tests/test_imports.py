@@ -24,7 +24,7 @@ PARTS = (
     ("report",),
     ("outputs",),
     ("harmony",),
-    ("session", "_stacks", "_layers", "_tomograms", "_averages", "_map_back"),
+    ("session", "_stacks", "_layers", "_tomograms", "_volume_averages", "_averages", "_map_back"),
     ("_reader", "_writer", "_sample_data", "widgets"),
     ("cli",),
 )

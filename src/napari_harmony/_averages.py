@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_harmony._layers import KEY, LayerTuple, contrast_limits, flat_space
+from napari_harmony._volume_averages import orthogonal_slices, volumes_layer
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -97,17 +98,20 @@ def average_layers(
 ) -> list[LayerTuple]:
     """Class averages beside the particles, and their numbers, counts and resolutions as text over them.
 
+    Of subtomograms the picture shows orthogonal slices, and a third layer has the volumes.
+
     Parameters
     ----------
-    averages : (k, b, b), on their own grid
+    averages : (k, b, b) or (k, b, b, b), on their own grid
     counts, resolution : (k,) particles, and angstrom (NaN: none)
     average_pixel_size : angstrom per pixel of ``averages``
     space : scale, units, axis labels and translation of the particle stack
     box : edge of the particles in pixels
     """
-    tiles = Montage.of(averages)
+    volumes = averages.ndim == 4
+    tiles = Montage.of(orthogonal_slices(averages) if volumes else averages)
     pixel = float(tuple(space["scale"])[-1])
-    zoom = box / tiles.box  # averages may be cropped in Fourier space
+    zoom = box / max(1, averages.shape[-1])  # averages may be cropped in Fourier space
     flat = {**flat_space(space, right=1.08 * box * pixel), "scale": (pixel * zoom, pixel * zoom)}
     counts, resolution = np.asarray(counts), np.asarray(resolution, dtype=np.float64)
     about = {
@@ -115,6 +119,7 @@ def average_layers(
         "counts": [int(c) for c in counts],
         "resolution": [round(float(r), 2) if np.isfinite(r) else None for r in resolution],
         "pixel_size": average_pixel_size,
+        "slices": volumes,
         **tiles.about(),
     }
     limits = contrast_limits(tiles.picture[tiles.picture > _GROUND])
@@ -134,7 +139,14 @@ def average_layers(
         "border_color": "transparent",
         "metadata": {KEY: {"role": "labels"}},
     }
-    return [(tiles.picture, {**image, **flat}, "image"), (tiles.corners.astype(float), {**points, **flat}, "points")]
+    drawn: list[LayerTuple] = [
+        (tiles.picture, {**image, **flat}, "image"),
+        (tiles.corners.astype(float), {**points, **flat}, "points"),
+    ]
+    if volumes and len(averages):
+        columns = montage_columns(len(averages))
+        drawn.insert(0, volumes_layer(averages, columns, average_pixel_size, space, box, 1.08 * box * pixel))
+    return drawn
 
 
 def caption(counts: NDArray[Any], resolution: NDArray[Any]) -> list[str]:

@@ -150,6 +150,11 @@ def flat_space(space: Mapping[str, Any], right: float = 0.0) -> dict[str, Any]:
     return {**flat, "translate": (y, x + right)}
 
 
+def volume_space_of(space: Mapping[str, Any]) -> dict[str, Any]:
+    """The z, y and x part of the space of a stack of subtomograms."""
+    return {key: tuple(value)[-3:] for key, value in space.items()}
+
+
 def particles_layer(particles: Particles, name: str, result: Result | None = None) -> LayerTuple:
     """A bare particle stack as a layer; reads a few particles for the contrast limits."""
     stack = ParticleStack(particles, result)

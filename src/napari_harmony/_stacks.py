@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from napari_harmony.particles.images import LazyStack, as_indices
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
+    from napari_harmony.analysis.map_back import Painted
     from napari_harmony.particles.dataset import Indices, Particles
     from napari_harmony.particles.tomogram import Tomogram
     from napari_harmony.results import Result
@@ -197,25 +199,29 @@ def _resampled(
     return np.asarray(affine_transform(image, matrix, offset, order=3, mode="constant", cval=cval))
 
 
-class TomogramArray:
-    """The data of a layer that shows a tomogram (z, y, x): whatever is looked at is read from the file, no more.
+class VolumeArray:
+    """An array (z, y, x) of which whatever is looked at is read or drawn, and no more.
 
     Attributes
     ----------
-    tomogram : the file
+    name : what messages call it
     """
 
-    dtype = np.dtype(np.float32)
+    dtype: np.dtype[Any] = np.dtype(np.float32)
     ndim = 3
 
-    def __init__(self, tomogram: Tomogram) -> None:
-        self.tomogram = tomogram
-        self.shape: tuple[int, int, int] = tomogram.shape
+    def __init__(self, shape: tuple[int, int, int], name: object) -> None:
+        self.shape = shape
+        self.name = name
+
+    def region(self, start: list[int], stop: list[int]) -> NDArray[Any]:
+        """The voxels from ``start`` to below ``stop`` (z, y, x)."""
+        raise NotImplementedError
 
     @property
     def size(self) -> int:
         """Number of voxels."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
@@ -225,13 +231,13 @@ class TomogramArray:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> TomogramArray:
+    def __deepcopy__(self, memo: dict[int, Any]) -> VolumeArray:
         return self
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[:], dtype=dtype)
 
-    def __getitem__(self, key: Any) -> NDArray[np.float32]:
+    def __getitem__(self, key: Any) -> NDArray[Any]:
         """Voxels by whole numbers and slices, as of an array.
 
         Raises
@@ -239,16 +245,52 @@ class TomogramArray:
         InputError : more is asked for than a view can show
         """
         parts = _region(key, self.shape)
-        size = self.dtype.itemsize * int(np.prod([stop - start for start, stop, _ in parts], dtype=np.int64))
+        size = self.dtype.itemsize * math.prod(stop - start for start, stop, _ in parts)
         if size > _LARGEST_READ:
             raise InputError(
-                f"{self.tomogram.path} ({size / 2**30:.1f} GB) is too large to be shown as a whole; hide it, or go "
-                "back to the 2D view."
+                f"{self.name} ({size / 2**30:.1f} GB) is too large to be shown as a whole; hide it, or go back to the "
+                "2D view."
             )
         if not size:
-            return np.empty(tuple(max(0, b - a) for a, b, local in parts if local != 0), np.float32)
-        box = self.tomogram.read([start for start, _, _ in parts], [stop for _, stop, _ in parts])
+            return np.empty([stop - start for start, stop, local in parts if not isinstance(local, int)], self.dtype)
+        box = self.region([start for start, _, _ in parts], [stop for _, stop, _ in parts])
         return box[tuple(local for _, _, local in parts)]
+
+
+class TomogramArray(VolumeArray):
+    """The data of a layer that shows a tomogram.
+
+    Attributes
+    ----------
+    tomogram : the file
+    """
+
+    def __init__(self, tomogram: Tomogram) -> None:
+        super().__init__(tomogram.shape, tomogram.path)
+        self.tomogram = tomogram
+
+    def region(self, start: list[int], stop: list[int]) -> NDArray[np.float32]:
+        """Read from the file."""
+        return self.tomogram.read(start, stop)
+
+
+class PaintedArray(VolumeArray):
+    """The data of a layer that shows averages in a tomogram: their densities, or their class numbers.
+
+    Attributes
+    ----------
+    painted : draws them
+    """
+
+    def __init__(self, painted: Painted, *, labels: bool = False) -> None:
+        super().__init__(painted.shape, "the averages in the tomogram")
+        self.painted = painted
+        self.labels = labels
+        self.dtype = np.dtype(np.uint16 if labels else np.float32)
+
+    def region(self, start: list[int], stop: list[int]) -> NDArray[Any]:
+        """Draw the particles that reach the region."""
+        return (self.painted.labels if self.labels else self.painted.density)(start, stop)
 
 
 def _region(key: Any, shape: tuple[int, ...]) -> list[tuple[int, int, Any]]:

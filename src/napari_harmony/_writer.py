@@ -28,12 +28,41 @@ def write_image_stack(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     from napari_harmony.particles.mrc import write_stack
 
     about = meta.get("metadata", {}).get(KEY, {})
+    if about.get("role") == "averages" and about.get("slices"):
+        raise InputError(f"{path} cannot be written: this is a picture of slices; save the volumes beside it as .mrc.")
     if about.get("role") == "averages":
         write_stack(path, averages_of(data, about), float(about["pixel_size"]))
         return [path]
     if meta.get("rgb") or len(data.shape) not in (2, 3):
         raise InputError(f"{path} cannot be written: an MRC stack holds grey images (n, y, x), not {data.shape}.")
     write_stack(path, _batches(data), _pixel_size(meta))
+    return [path]
+
+
+def write_volume_file(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
+    """Write a volume (z, y, x), such as averages in their tomogram, as MRC; class averages as one file for each class.
+
+    Raises
+    ------
+    InputError
+        For layers that are no volume, or are too large to be held at once.
+    """
+    from napari_harmony._layers import KEY
+    from napari_harmony._volume_averages import volumes_of
+    from napari_harmony.errors import InputError
+    from napari_harmony.particles.mrc import write_volume
+
+    about = meta.get("metadata", {}).get(KEY, {})
+    if about.get("role") == "average volumes":
+        target, written = Path(path), []
+        for number, volume in enumerate(volumes_of(data, about), start=1):
+            file = target.with_name(f"{target.stem}_{number:03d}{target.suffix}")
+            write_volume(file, volume, float(about["pixel_size"]))
+            written.append(str(file))
+        return written
+    if meta.get("rgb") or len(data.shape) != 3:
+        raise InputError(f"{path} cannot be written: a volume has the axes z, y and x, not {data.shape}.")
+    write_volume(path, np.asarray(data), _pixel_size(meta))
     return [path]
 
 

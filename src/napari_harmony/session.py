@@ -230,7 +230,7 @@ class ViewerLink:
         viewer.layers.selection.active = layer
         position = _position_of(layer, particle)
         axis = viewer.dims.ndim - layer.ndim
-        viewer.dims.set_point(axis, layer.data_to_world((position, 0, 0))[0])
+        viewer.dims.set_point(axis, layer.data_to_world((position, *[0] * (layer.ndim - 1)))[0])
         self._moving = False
 
 

@@ -111,13 +111,16 @@ class FakeEngine(ModuleType):
         self.pause, self.steps = 0.0, 4
         self.error: Exception | None = None
         self.closed = 0
+        self.shape: tuple[int, ...] = (BOX, BOX)
 
     def fit(self, particles: Particles, settings: Any, **more: Any) -> Iterator[Event]:
         return self._run("fit", FakeModel, settings=settings, **more)
 
     def align(self, particles: Particles, settings: Any, **more: Any) -> Iterator[Event]:
         model = more.get("model") or FakeModel()
-        return self._run("align", lambda: make_result(len(particles)), settings=settings, used=model, **more)
+        make = make_result if particles.dimensions == 2 else make_result_3d
+        self.shape = (BOX,) * 2 if particles.dimensions == 2 else (particles.box,) * 3
+        return self._run("align", lambda: make(len(particles)), settings=settings, used=model, **more)
 
     def cluster(self, particles: Particles, result: Result, settings: Any) -> Iterator[Event]:
         classes = settings.classes or CLASSES
@@ -131,7 +134,7 @@ class FakeEngine(ModuleType):
                 yield Progress("searching", step / self.steps, f"round {step}")
                 if self.error is not None and step >= self.steps // 2:
                     raise self.error
-                averages = np.random.default_rng(step).normal(size=(CLASSES, BOX, BOX)).astype(np.float32)
+                averages = np.random.default_rng(step).normal(size=(CLASSES, *self.shape)).astype(np.float32)
                 yield Preview(averages, np.full(CLASSES, COUNT / CLASSES, np.float32), step)
             yield Done(value(), call.get("used"))
         finally:

@@ -21,8 +21,9 @@ from napari_harmony._stacks import ParticleStack
 from napari_harmony.errors import HarmonyError
 from napari_harmony.results import Result
 from napari_harmony.session import State, session_of
+from napari_harmony.widgets._about import about_particles
 from napari_harmony.widgets._work import Action
-from napari_harmony.widgets.harmony import HarmonyWidget, about_particles
+from napari_harmony.widgets.harmony import HarmonyWidget
 
 
 class OOM(RuntimeError):

@@ -46,7 +46,8 @@ class Placement:
 
     def subset(self, rows: ArrayLike) -> Placement:
         """Some particles, by a mask or by numbers."""
-        return Placement(self.positions[rows], self.matrices[rows], self.classes[rows])
+        chosen = np.arange(len(self))[np.asarray(rows)]
+        return Placement(self.positions[chosen], self.matrices[chosen], self.classes[chosen])
 
 
 class Template:

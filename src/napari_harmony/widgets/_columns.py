@@ -46,7 +46,7 @@ class Column:
         return f"{value:.{self.decimals}f}"
 
 
-COLUMNS = (
+COLUMNS: tuple[Column, ...] = (
     Column(
         PARTICLE, "index", "", "Row of the particle in the input, from 0 as on the slider (RELION counts from 1).", 0
     ),
@@ -66,6 +66,37 @@ COLUMNS = (
     ),
     Column(FLAGS, "flags", "", "What to mind: junk, symmetric, shift-bound, not-finite, constant, duplicate.", None),
 )
+
+
+_DEGREE = "\N{DEGREE SIGN}"
+#: What replaces ``psi``, its spread and the shifts of images where the particles are subtomograms.
+_POSE_3D = (
+    Column("rot", "rot", _DEGREE, "First Euler angle as RELION's rlnAngleRot (ZYZ), about z.", 1),
+    Column("tilt", "tilt", _DEGREE, "Second Euler angle as RELION's rlnAngleTilt, about the new y.", 1),
+    Column("psi", "psi", _DEGREE, "Third Euler angle as RELION's rlnAnglePsi, about the new z.", 1),
+    Column("angle_spread", "angle spread", _DEGREE, "Posterior standard deviation of the rotation per axis.", 1),
+)
+_ORIGIN_Z = Column("origin_z", "z", "px", "Shift along z that centres the particle, as RELION's rlnOriginZ.", 2)
+
+
+def _in_3d() -> tuple[Column, ...]:
+    columns: list[Column] = []
+    for column in COLUMNS:
+        if column.key == "psi":
+            columns += _POSE_3D
+        elif column.key != "psi_spread":
+            columns.append(column)
+        if column.key == "origin_y":
+            columns.append(_ORIGIN_Z)
+    return tuple(columns)
+
+
+COLUMNS_3D = _in_3d()
+
+
+def columns_for(result: Result | None) -> tuple[Column, ...]:
+    """The columns that a result is shown with; those of images where there is none."""
+    return COLUMNS_3D if result is not None and result.dimensions == 3 else COLUMNS
 
 
 def values_of(result: Result, column: Column) -> NDArray[Any]:

@@ -1,7 +1,8 @@
-"""A combo box of the viewer's layers that hold particles."""
+"""Combo boxes of the viewer's layers that something can be done with."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from qtpy.QtCore import Signal
@@ -10,8 +11,8 @@ from qtpy.QtWidgets import QComboBox
 from napari_harmony.widgets._result_layers import is_source
 
 
-class ParticleLayerCombo(QComboBox):
-    """The layers that a run can start from; keeps the choice while layers come, go and are renamed.
+class LayerCombo(QComboBox):
+    """The layers that pass a test; keeps the choice while layers come, go and are renamed.
 
     Signals
     -------
@@ -20,11 +21,12 @@ class ParticleLayerCombo(QComboBox):
 
     layer_changed = Signal(object)
 
-    def __init__(self, parent: Any = None) -> None:
+    def __init__(self, offers: Callable[[Any], bool], tip: str, parent: Any = None) -> None:
         super().__init__(parent)
+        self._offers = offers
         self._layers: list[Any] = []
         self._chosen: Any = None
-        self.setToolTip("The particle stack: an image layer of many square images.")
+        self.setToolTip(tip)
         self.setMinimumContentsLength(12)
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.currentIndexChanged.connect(self._on_index)
@@ -40,8 +42,8 @@ class ParticleLayerCombo(QComboBox):
             self.setCurrentIndex(self._layers.index(layer))
 
     def refresh(self, layers: Any) -> None:
-        """Offer those of ``layers`` that hold particles."""
-        offered = [layer for layer in layers if is_source(layer)]
+        """Offer those of ``layers`` that pass the test."""
+        offered = [layer for layer in layers if self._offers(layer)]
         self.blockSignals(True)
         self._layers = offered
         self.clear()
@@ -56,3 +58,14 @@ class ParticleLayerCombo(QComboBox):
         if layer is not self._chosen:
             self._chosen = layer
             self.layer_changed.emit(layer)
+
+
+class ParticleLayerCombo(LayerCombo):
+    """The layers that a run can start from."""
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(
+            is_source,
+            "The particles: an image layer of many square images, or of many cubes (particle, z, y, x).",
+            parent,
+        )

@@ -43,12 +43,23 @@ class ResultBox(QGroupBox):
         self.save_button.setToolTip("Write particles.star, class averages, model and report into a folder.")
         self.model_button = QPushButton("Save model...")
         self.model_button.setToolTip("Write the trained model into a folder, to use it on other particles.")
+        self.map_button = QPushButton("Map back")
+        self.map_button.setToolTip(
+            "Put the class average of every particle into the tomogram it was cut from, in its place and orientation."
+        )
         self.class_button.clicked.connect(lambda: self.class_wanted.emit(self.class_box.currentData()))
 
         grid = QGridLayout()
         grid.setContentsMargins(0, 0, 0, 0)
         for i, widget in enumerate(
-            (self.class_box, self.class_button, self.save_button, self.table_button, self.model_button)
+            (
+                self.class_box,
+                self.class_button,
+                self.save_button,
+                self.table_button,
+                self.model_button,
+                self.map_button,
+            )
         ):
             grid.addWidget(widget, i // 2, i % 2)
         layout = QVBoxLayout(self)
@@ -62,6 +73,7 @@ class ResultBox(QGroupBox):
         self.setVisible(result is not None or model is not None)
         for widget in (self.class_box, self.class_button, self.table_button, self.save_button):
             widget.setVisible(result is not None)
+        self.map_button.setVisible(result is not None and result.dimensions == 3)
         self.model_button.setVisible(model is not None)
         self.summary.setText(summary(result) if result is not None else "A model is trained: Align uses it.")
         warnings = "\n".join(w[:1].upper() + w[1:] for w in result.warnings) if result is not None else ""

@@ -56,7 +56,8 @@ class ResultLayers:
         added = self._put(drawn, layer, match=class_number)
         added.visible = True
         self._viewer.layers.selection.active = added
-        self._viewer.dims.set_point(self._viewer.dims.ndim - 3, added.data_to_world((0, 0, 0))[0])
+        first = added.data_to_world([0] * added.ndim)[0]
+        self._viewer.dims.set_point(self._viewer.dims.ndim - added.ndim, first)
         return added
 
     def class_under(self, position: Any) -> int | None:

@@ -10,7 +10,7 @@ import pandas as pd
 from qtpy.QtCore import QAbstractTableModel, QItemSelection, QModelIndex, Qt
 from qtpy.QtGui import QFont
 
-from napari_harmony.widgets._columns import COLUMNS, FLAGS, PARTICLE, sort_keys, values_of
+from napari_harmony.widgets._columns import COLUMNS, FLAGS, PARTICLE, columns_for, sort_keys, values_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,6 +54,8 @@ class TransformsModel(QAbstractTableModel):
         self._order = self._mask = self._rows = np.empty(0, dtype=np.int64)
         self._pixel_size = 1.0
         self._current = -1
+        #: the columns shown
+        self.columns = COLUMNS
         self._bold = QFont()
         self._bold.setBold(True)
         #: ids of the particles shown, row after row, shape (rows,)
@@ -62,7 +64,8 @@ class TransformsModel(QAbstractTableModel):
     def set_result(self, result: Result | None) -> None:
         """Show another result, unsorted and unfiltered."""
         self.beginResetModel()
-        self._values = [values_of(result, c) for c in COLUMNS] if result is not None else []
+        self.columns = columns_for(result)
+        self._values = [values_of(result, c) for c in self.columns] if result is not None else []
         self._keys = [None] * len(self._values)
         self._flags = {}
         self._pixel_size = result.pixel_size if result is not None else 1.0
@@ -74,7 +77,7 @@ class TransformsModel(QAbstractTableModel):
 
     def values(self, key: str) -> NDArray[Any]:
         """A column in input order, shape (n,); empty without a result."""
-        position = next(i for i, c in enumerate(COLUMNS) if c.key == key)
+        position = next(i for i, c in enumerate(self.columns) if c.key == key)
         return self._values[position] if self._values else np.empty(0)
 
     def set_filter(self, chosen: Filter) -> None:
@@ -136,21 +139,21 @@ class TransformsModel(QAbstractTableModel):
 
     def text(self, rows: Iterable[int]) -> str:
         """Rows as tab-separated text with a line of headings: what Ctrl+C copies."""
-        lines = ["\t".join(c.heading for c in COLUMNS)]
+        lines = ["\t".join(c.heading for c in self.columns)]
         for particle in self.ids[np.asarray(list(rows), dtype=np.int64)]:
-            lines.append("\t".join(c.text(v[particle]) for c, v in zip(COLUMNS, self._values, strict=True)))
+            lines.append("\t".join(c.text(v[particle]) for c, v in zip(self.columns, self._values, strict=True)))
         return "\n".join(lines)
 
     def rowCount(self, parent: QModelIndex = _ROOT) -> int:
         return 0 if parent.isValid() else len(self.ids)
 
     def columnCount(self, parent: QModelIndex = _ROOT) -> int:
-        return 0 if parent.isValid() else len(COLUMNS)
+        return 0 if parent.isValid() else len(self.columns)
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         if not index.isValid() or index.row() >= len(self.ids):
             return None
-        particle, column = self.ids[index.row()], COLUMNS[index.column()]
+        particle, column = self.ids[index.row()], self.columns[index.column()]
         if role == Qt.ItemDataRole.DisplayRole:
             return column.text(self._values[index.column()][particle])
         if role == Qt.ItemDataRole.TextAlignmentRole and column.decimals is not None:
@@ -162,11 +165,11 @@ class TransformsModel(QAbstractTableModel):
         return None
 
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        if orientation == Qt.Orientation.Horizontal and 0 <= section < len(COLUMNS):
+        if orientation == Qt.Orientation.Horizontal and 0 <= section < len(self.columns):
             if role == Qt.ItemDataRole.DisplayRole:
-                return COLUMNS[section].heading
+                return self.columns[section].heading
             if role == Qt.ItemDataRole.ToolTipRole:
-                return COLUMNS[section].meaning
+                return self.columns[section].meaning
         return None
 
     def _refresh(self) -> None:

@@ -24,18 +24,22 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_harmony._layers import particles_of, set_pixel_size
+from napari_harmony._layers import particles_of, set_pixel_size, set_wedge
 from napari_harmony.engine.events import Done, Event, Preview
 from napari_harmony.errors import HarmonyError
+from napari_harmony.particles.wedge import TiltRange
 from napari_harmony.session import State, session_of
+from napari_harmony.widgets._about import about_particles
 from napari_harmony.widgets._devices import Device, devices, why_cpu
 from napari_harmony.widgets._dock import Dock, adopt_result
 from napari_harmony.widgets._form import LAST, TRAIN, SettingsForm
 from napari_harmony.widgets._layer_combo import ParticleLayerCombo
+from napari_harmony.widgets._map_back import MapBack
 from napari_harmony.widgets._result_box import ResultBox
 from napari_harmony.widgets._result_layers import ResultLayers
 from napari_harmony.widgets._run_row import RunRow, duration
 from napari_harmony.widgets._runner import Runner, describe
+from napari_harmony.widgets._tilt_range import TiltRangeEdit
 from napari_harmony.widgets._work import Action, Job, finished, save_model
 
 if TYPE_CHECKING:
@@ -61,6 +65,7 @@ class HarmonyWidget(Dock):
         self._viewer = napari_viewer
         self.session = session_of(napari_viewer)
         self.runner = Runner(self.session)
+        self.map_back = MapBack(napari_viewer)
         self._layers = ResultLayers(napari_viewer)
         self._job: Job | None = None
         self._job_layer: Any = None
@@ -72,8 +77,10 @@ class HarmonyWidget(Dock):
         self.runner.done.connect(self._on_done)
         self.runner.failed.connect(self._on_failed)
         self.runner.cancelled.connect(self._on_cancelled)
-        runner = self.runner
-        self.destroyed.connect(lambda *_: runner.abandon())
+        self.map_back.said.connect(lambda text, error: self._say(text, error=error))
+        self.map_back.busy_changed.connect(self.update_buttons)
+        for runner in (self.runner, self.map_back.runner):
+            self.destroyed.connect(lambda _gone=None, runner=runner: runner.abandon())
         self.bind()
 
     # -- building ---------------------------------------------------------------------------------------------------
@@ -91,6 +98,8 @@ class HarmonyWidget(Dock):
         self.pixel_spin.setToolTip("The file does not say how large a pixel is; without it, lengths are in pixels.")
         self.pixel_spin.setKeyboardTracking(False)
         self.pixel_spin.valueChanged.connect(self._on_pixel_size)
+        self.tilt_edit = TiltRangeEdit()
+        self.tilt_edit.changed.connect(self._on_tilt_range)
         self.form = SettingsForm()
         self.form.changed.connect(self.update_buttons)
         self.buttons = {action: QPushButton(action.value) for action in Action}
@@ -108,6 +117,7 @@ class HarmonyWidget(Dock):
         self.result_box.table_button.clicked.connect(self.open_table)
         self.result_box.save_button.clicked.connect(self._ask_and_save_result)
         self.result_box.model_button.clicked.connect(self._ask_and_save_model)
+        self.result_box.map_button.clicked.connect(self.start_map_back)
 
     def _arrange(self) -> None:
         top = QFormLayout()
@@ -116,6 +126,7 @@ class HarmonyWidget(Dock):
         top.addRow("Particles", self.layer_combo)
         top.addRow(self.info_label)
         top.addRow("Pixel size", self.pixel_spin)
+        top.addRow("Tilt range", self.tilt_edit)
         self._top = top
         steps = QHBoxLayout()
         steps.setSpacing(4)
@@ -164,6 +175,7 @@ class HarmonyWidget(Dock):
 
     def _disconnect(self) -> None:
         self.runner.abandon()
+        self.map_back.runner.abandon()
         if self._on_mouse in self._viewer.mouse_drag_callbacks:
             self._viewer.mouse_drag_callbacks.remove(self._on_mouse)
 
@@ -198,6 +210,11 @@ class HarmonyWidget(Dock):
         self.info_label.setText(about_particles(particles) if particles is not None else "")
         self.info_label.setVisible(particles is not None)
         self._top.setRowVisible(self.pixel_spin, particles is not None and not particles.pixel_size_known)
+        wedge = particles.wedge if particles is not None else None
+        known = TiltRange if wedge is None else type(wedge)
+        asked = particles is not None and particles.dimensions == 3 and issubclass(known, TiltRange)
+        self._top.setRowVisible(self.tilt_edit, asked)
+        self.tilt_edit.set_value(wedge if isinstance(wedge, TiltRange) else None)
         if self.session.layer is not None:
             self.layer_combo.set_layer(self.session.layer)
         self.message_label.hide()
@@ -209,6 +226,14 @@ class HarmonyWidget(Dock):
             self.session.set_data(set_pixel_size(layer, pixel_size), layer)
             self.pixel_spin.setValue(0)
 
+    def _on_tilt_range(self) -> None:
+        layer, data = self.session.layer, self.session.data
+        if layer is None or data is None or self.session.state.busy:
+            return
+        if not self.tilt_edit.problem() and data.wedge != self.tilt_edit.value:
+            self.session.set_data(set_wedge(layer, self.tilt_edit.value), layer)
+        self.update_buttons()
+
     def _on_result(self, _changed: Any) -> None:
         self.result_box.show_result(self.session.result, self.session.model)
         self.form.set_last_model(self.session.model is not None)
@@ -219,11 +244,13 @@ class HarmonyWidget(Dock):
         self.form.setEnabled(not state.busy)
         self.layer_combo.setEnabled(not state.busy)
         self.pixel_spin.setEnabled(not state.busy)
+        self.tilt_edit.setEnabled(not state.busy)
         self.update_buttons()
 
     def update_buttons(self) -> None:
         """Enable what can be done now, and say why the rest cannot."""
-        problems = self.form.problems()
+        problems = [text for text in (*self.form.problems(), self.tilt_edit.problem()) if text]
+        self.result_box.map_button.setEnabled(not self.map_back.busy)
         if self.session.state.busy:
             reason = BUSY
         elif self.session.data is None:
@@ -326,6 +353,12 @@ class HarmonyWidget(Dock):
             self.result_box.choose_class(number)
             self.session.select(self.session.result.members(number))
 
+    def start_map_back(self) -> None:
+        """Put the class averages into the tomogram the particles were cut from."""
+        if self.session.result is not None and self.session.data is not None:
+            self.message_label.hide()
+            self.map_back.start(self.session.data, self.session.result)
+
     def open_table(self) -> None:
         """Open the Transforms table, or bring it to the front."""
         dock, _ = self._viewer.window.add_plugin_dock_widget("napari-harmony", "Transforms table")
@@ -363,13 +396,6 @@ class HarmonyWidget(Dock):
         folder = QFileDialog.getExistingDirectory(self, "Save the model into this folder")
         if folder:
             self.attempt(lambda: self.save_model(folder))
-
-
-def about_particles(particles: Particles) -> str:
-    """One sentence about a data set."""
-    pixel = f"{particles.pixel_size:.3g} \N{ANGSTROM SIGN}/px" if particles.pixel_size_known else "pixel size unknown"
-    ctf = "with CTF" if particles.ctf is not None else "no CTF"
-    return f"{len(particles):,} particles of {particles.box} px, {pixel}, {ctf}"
 
 
 def _find_devices() -> tuple[list[Device], str]:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from napari_harmony.results import Result
 
 EXPORTS = "RELION STAR (*.star);;CSV (*.csv);;cryoSPARC (*.cs)"
+EXPORTS_3D = "RELION STAR (*.star);;Dynamo table (*.tbl);;CSV (*.csv)"
 _FILTER_DELAY_MS = 40
 
 
@@ -207,6 +208,8 @@ class TransformsTable(Dock):
         self.model.set_result(result)
         self._fill_filters(result)
         header = self.view.horizontalHeader()
+        if header.sortIndicatorSection() >= self.model.columnCount():
+            header.setSortIndicator(PARTICLE_COLUMN, Qt.SortOrder.AscendingOrder)
         self.model.sort(header.sortIndicatorSection(), header.sortIndicatorOrder())
         self.model.set_current(self.session.current)
         self._listening = True
@@ -328,7 +331,7 @@ class TransformsTable(Dock):
             show_info(f"{len(rows):,} rows copied.")
 
     def export(self, path: str | Path, *, selected: bool = False) -> Path:
-        """Write all or the selected particles to ``path``; its suffix (.csv, .star, .cs) says how.
+        """Write all or the selected particles to ``path``; its suffix (.csv, .star, .cs, .tbl) says how.
 
         Raises
         ------
@@ -343,9 +346,13 @@ class TransformsTable(Dock):
         export_table(Path(path), self.session.data, self.session.result, rows=rows)
         return Path(path)
 
+    def _exports(self) -> str:
+        result = self.session.result
+        return EXPORTS_3D if result is not None and result.dimensions == 3 else EXPORTS
+
     def _ask_and_export(self, *, selected: bool) -> None:
         title = "Export the selected particles" if selected else "Export all particles"
-        path, chosen = QFileDialog.getSaveFileName(self, title, "particles.star", EXPORTS)
+        path, chosen = QFileDialog.getSaveFileName(self, title, "particles.star", self._exports())
         if not path:
             return
         if not Path(path).suffix:

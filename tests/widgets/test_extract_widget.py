@@ -1,0 +1,171 @@
+"""The Extract Subtomograms dock: reasons in words, cutting in a thread, cancel, and particles at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.utils.notifications import notification_manager
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import Qt
+from tomogram_fakes import FakeTomogram
+
+from napari_harmony._layers import particles_of
+from napari_harmony.particles import open_particles
+from napari_harmony.particles.mrc import write_volume
+from napari_harmony.particles.wedge import TiltRange
+from napari_harmony.session import State
+from napari_harmony.widgets.extract import ExtractWidget, in_words
+
+
+@pytest.fixture(scope="module")
+def made() -> FakeTomogram:
+    return FakeTomogram()
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    yield
+    notification_manager.records.clear()
+
+
+@pytest.fixture
+def dock(qtbot: QtBot, made: FakeTomogram, tmp_path: Path) -> ExtractWidget:
+    viewer = ViewerModel()
+    made.add_to(viewer)
+    dock = ExtractWidget(viewer)
+    qtbot.addWidget(dock)
+    dock.folder_edit.setText(str(tmp_path / "cut"))
+    return dock
+
+
+def press(qtbot: QtBot, dock: ExtractWidget) -> None:
+    with qtbot.waitSignal(dock.runner.done, timeout=10_000):
+        qtbot.mouseClick(dock.run_button, Qt.MouseButton.LeftButton)
+
+
+def test_without_a_tomogram_it_says_what_to_do(qtbot: QtBot) -> None:
+    dock = ExtractWidget(ViewerModel())
+    qtbot.addWidget(dock)
+    assert not dock.run_button.isEnabled() and "Open a tomogram first" in dock.reason_label.text()
+
+
+def test_the_dock_fits_a_small_screen(dock: ExtractWidget) -> None:
+    dock.show()
+    assert dock.sizeHint().height() < 700 and dock.minimumSizeHint().height() < 700
+
+
+def test_it_says_what_it_will_do(dock: ExtractWidget) -> None:
+    assert dock.run_button.isEnabled()
+    assert "4 subtomograms of 32 voxels of 10 \N{ANGSTROM SIGN}" in dock.reason_label.text()
+    assert dock.tilt_edit.value == TiltRange(-60, 60)
+    dock.box_spin.setValue(48)
+    assert "reach beyond the tomogram" in dock.reason_label.text()
+    dock.edge_box.setCurrentIndex(dock.edge_box.findData("drop"))
+    assert "nothing is left" in dock.reason_label.text() and not dock.run_button.isEnabled()
+
+
+def test_why_it_cannot_be_done_is_said(dock: ExtractWidget) -> None:
+    dock.folder_edit.clear()
+    assert "Choose a folder" in dock.reason_label.text() and not dock.run_button.isEnabled()
+    dock.folder_edit.setText("somewhere")
+    dock.tilt_edit.low.setValue(80)
+    assert "makes no sense" in dock.reason_label.text() and not dock.run_button.isEnabled()
+    dock.tilt_edit.low.setValue(-60)
+    points = dock.source.layer
+    points.data = np.vstack([points.data, [[500, 3, 3]]])
+    assert "1 of 5 coordinates lie outside" in dock.reason_label.text()
+    points.data = points.data[:, ::-1][:4] + [[0, 0, 0]]
+    assert not dock.run_button.isEnabled()
+    points.data = np.zeros((0, 3))
+    assert "no points" in dock.reason_label.text()
+
+
+def test_points_become_particles_of_the_session(qtbot: QtBot, dock: ExtractWidget, made: FakeTomogram) -> None:
+    press(qtbot, dock)
+    layer = dock.session.layer
+    particles = particles_of(layer)
+    assert particles is dock.session.data and particles is not None
+    assert particles.images.shape == (4, 32, 32, 32) and particles.pixel_size == pytest.approx(10)
+    assert particles.wedge == TiltRange(-60, 60)
+    np.testing.assert_allclose(particles.table["rlnAngleTilt"].astype(float), made.truth["tilt"], atol=1e-4)
+    centre = np.round(made.truth[["z", "y", "x"]].to_numpy()[2]).astype(int)
+    cut = made.volume[tuple(slice(c - 16, c + 16) for c in centre)]
+    assert np.corrcoef(particles.read([2])[0].ravel(), cut.ravel())[0, 1] > 0.999
+    assert layer.visible and not any(x.visible for x in dock._viewer.layers if x is not layer)
+    assert "4 subtomograms are in" in dock.message_label.text()
+
+
+def test_a_file_and_a_binned_dark_tomogram(
+    qtbot: QtBot, dock: ExtractWidget, made: FakeTomogram, tmp_path: Path
+) -> None:
+    csv = tmp_path / "picks.csv"
+    made.truth[["x", "y", "z"]].to_csv(csv, index=False)
+    dock.source.set_file(csv)
+    dock.box_spin.setValue(16)
+    dock.bin_spin.setValue(2)
+    dock.invert_box.setChecked(True)
+    dock.tilt_edit.known.setChecked(False)
+    assert "voxels of 20 \N{ANGSTROM SIGN}" in dock.reason_label.text()
+    press(qtbot, dock)
+    particles = dock.session.data
+    assert particles is not None and particles.box == 16 and particles.pixel_size == pytest.approx(20)
+    assert particles.wedge is None and "rlnAngleTilt" not in particles.table
+    whole = np.round(made.truth[["z", "y", "x"]].to_numpy()[0]).astype(int)
+    cut = made.specimen[tuple(slice(c - 16, c + 16, 2) for c in whole)]
+    assert np.corrcoef(particles.read([0])[0].ravel(), cut.ravel())[0, 1] < -0.8
+
+
+def test_a_file_that_cannot_be_read_is_said(dock: ExtractWidget, tmp_path: Path) -> None:
+    (tmp_path / "bad.csv").write_text("a,b\n1,2\n")
+    dock.source.set_file(tmp_path / "bad.csv")
+    assert "no column x" in dock.reason_label.text() and not dock.run_button.isEnabled()
+
+
+def test_cancel_leaves_nothing(
+    qtbot: QtBot, dock: ExtractWidget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import time
+
+    from napari_harmony.particles import extract
+
+    cut = extract.cut_box
+    monkeypatch.setattr(extract, "cut_box", lambda *given: time.sleep(0.2) or cut(*given))
+    with qtbot.waitSignal(dock.runner.event, timeout=10_000):
+        dock.run()
+    assert not dock.run_button.isEnabled() and dock.run_row.isVisibleTo(dock)
+    assert dock.session.state is State.IDLE  # a run on other particles is not held up
+    with qtbot.waitSignal(dock.runner.cancelled, timeout=10_000):
+        dock.run_row.cancel_button.click()
+    assert not (tmp_path / "cut").exists() and "Cancelled" in dock.message_label.text()
+    assert dock.run_button.isEnabled() and dock.session.data is None
+
+
+def test_a_failure_is_said(qtbot: QtBot, dock: ExtractWidget, tmp_path: Path) -> None:
+    (tmp_path / "cut").write_text("a file")
+    with qtbot.waitSignal(dock.runner.failed, timeout=10_000):
+        dock.run()
+    assert "is a file; give a folder" in dock.message_label.text() and dock.run_button.isEnabled()
+
+
+def test_a_tomogram_file_is_cut_and_its_folder_suggested(qtbot: QtBot, made: FakeTomogram, tmp_path: Path) -> None:
+    write_volume(tmp_path / "ts_01.rec", made.volume, 10.0)
+    viewer = ViewerModel()
+    dock = ExtractWidget(viewer)
+    qtbot.addWidget(dock)
+    from napari_harmony._reader import read
+
+    ((data, options, _),) = read(str(tmp_path / "ts_01.rec"))
+    viewer.add_image(data, **options)
+    viewer.add_points(made.truth[["z", "y", "x"]].to_numpy() * 10, name="picks")  # in angstrom, as world coordinates
+    assert dock.folder_edit.text() == str(tmp_path / "ts_01_subtomograms")
+    press(qtbot, dock)
+    written = open_particles(tmp_path / "ts_01_subtomograms" / "particles.star")
+    assert len(written) == 4 and set(written.table["rlnTomoName"]) == {"ts_01"}
+
+
+def test_options_of_the_command_line_are_not_spoken_of() -> None:
+    assert in_words(ValueError("give the true voxel size with --pixel-size.")) == "give the true voxel size."
