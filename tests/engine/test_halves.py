@@ -10,8 +10,8 @@ from engine_data import basis_of, certain, draw, observations, templates_of
 from napari_harmony.engine.halves import (
     THRESHOLD,
     Agreement,
-    crossing,
     compare_halves,
+    crossing,
     random_structure,
     ring_correlation,
     unexplained,

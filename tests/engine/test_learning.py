@@ -7,6 +7,7 @@ import pytest
 import torch
 from engine_data import draw
 
+from napari_harmony.engine import learning
 from napari_harmony.engine.learning import (
     EPOCHS,
     EPOCHS_2022,
@@ -51,6 +52,13 @@ def test_noise_keeps_its_variance_on_the_way_to_the_network() -> None:
     noise = torch.randn(100, 48, 48, generator=torch.Generator().manual_seed(0))
     images, _ = network_input(prepared_of(noise, torch.ones(100, 48, 25)))
     assert float(images.var()) == pytest.approx(1, abs=0.05)
+
+
+@pytest.fixture(autouse=True)
+def true_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole runs of other tests train for one pass."""
+    monkeypatch.setattr(learning, "EPOCHS", EPOCHS)
+    monkeypatch.setattr(learning, "EPOCHS_2022", EPOCHS_2022)
 
 
 def test_the_card_says_what_the_network_is_for() -> None:

@@ -69,7 +69,7 @@ def refine(
     free_contrast, turn, move : which of contrast, rotation and translation may vary
     """
     parts = []
-    batches = torch.arange(len(data), device=label.device).split(2048)
+    batches = torch.arange(len(data), device=label.device).split(512)
     mask = torch.tensor([turn, move, move], device=label.device, dtype=torch.float32)
     for i, rows in enumerate(batches):
         start = torch.cat([psi[rows, None], shift[rows]], dim=1)
