@@ -100,6 +100,12 @@ def test_groups_are_relions() -> None:
     assert len(axes) == 3
     assert any(np.allclose(np.abs(axis), x) for axis in axes)
     np.testing.assert_allclose([element.apply(z) for element in metrics_3d.symmetry_group("C4")], [z] * 4, atol=1e-12)
+    from napari_harmony.transforms import so3
+
+    for name in ("C3", "D2", "D5"):
+        ours, engine = metrics_3d.symmetry_group(name).as_matrix(), so3.to_matrix(so3.symmetry_group(name)).numpy()
+        apart = np.abs(ours[:, None] - engine[None]).max(axis=(2, 3))
+        assert (apart.min(axis=1) < 1e-5).all()
     for wrong in ("", "C", "C0", "X4", "T2", "D-1"):
         with pytest.raises(ValueError, match="there is no symmetry"):
             metrics_3d.symmetry_group(wrong)
