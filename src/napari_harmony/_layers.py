@@ -115,6 +115,25 @@ def role_of(layer: Any) -> str | None:
     return about.get("role") if isinstance(about, Mapping) else None
 
 
+def fit_visible(viewer: Any) -> None:
+    """Fit what is shown to the canvas; a hidden tomogram must not make the particles small."""
+    shown = [layer for layer in viewer.layers if layer.visible]
+    # napari cannot fit layers that have fewer axes than the viewer
+    whole = max((layer.ndim for layer in shown), default=0) == viewer.dims.ndim
+    viewer.fit_to_view(layers=shown if whole else None)
+
+
+def stand_inside(viewer: Any, layer: Any) -> None:
+    """Move the sliders of z, y and x, where they stand beside a stack of subtomograms or a volume, to its middle."""
+    offset = viewer.dims.ndim - layer.ndim
+    low, high = layer.extent.world
+    for axis in range(1 if layer.ndim == 4 else 0, layer.ndim):
+        place = viewer.dims.point[offset + axis]
+        if not low[axis] <= place <= high[axis]:
+            middle = [size // 2 for size in layer.data.shape]
+            viewer.dims.set_point(offset + axis, layer.data_to_world(middle)[axis])
+
+
 # -- layer data tuples ----------------------------------------------------------------------------------------------
 
 

@@ -230,6 +230,10 @@ class ViewerLink:
         viewer.layers.selection.active = layer
         position = _position_of(layer, particle)
         axis = viewer.dims.ndim - layer.ndim
+        if layer.ndim == 4:
+            from napari_harmony._layers import stand_inside
+
+            stand_inside(viewer, layer)
         viewer.dims.set_point(axis, layer.data_to_world((position, *[0] * (layer.ndim - 1)))[0])
         self._moving = False
 

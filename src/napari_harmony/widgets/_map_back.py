@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 
-from napari_harmony._layers import LayerTuple, role_of, space_of
+from napari_harmony._layers import LayerTuple, fit_visible, role_of, space_of
 from napari_harmony._map_back import ROLES, InTomogram, find_in_tomogram, layers_of
 from napari_harmony._tomograms import is_tomogram
 from napari_harmony.engine.events import Done, Event, Progress
@@ -87,7 +87,10 @@ class MapBack(QObject):
         mapped.layer.visible = small
         self._viewer.layers.selection.active = mapped.layer
         self._viewer.dims.ndisplay = 3
-        self._viewer.fit_to_view()
+        middle = mapped.layer.data_to_world([size // 2 for size in mapped.layer.data.shape])
+        for axis in range(3):  # for the way back to the 2D view
+            self._viewer.dims.set_point(self._viewer.dims.ndim - 3 + axis, middle[axis])
+        fit_visible(self._viewer)
         self.said.emit(_sentence(mapped, small), False)
 
     def _on_failed(self, error: Exception) -> None:

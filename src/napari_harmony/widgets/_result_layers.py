@@ -11,9 +11,11 @@ from napari_harmony._layers import (
     KEY,
     LayerTuple,
     aligned_layer,
+    fit_visible,
     particles_of,
     role_of,
     space_of,
+    stand_inside,
 )
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ class ResultLayers:
         for old in [x for x in self._viewer.layers if role_of(x) == "class" and self._belongs(x, layer)]:
             self._viewer.layers.remove(old)
         self._put(aligned_layer(particles, result, space_of(layer), layer.contrast_limits), layer)
+        if particles.dimensions == 3:
+            stand_inside(self._viewer, layer)
         self._show_averages(
             result.averages, result.counts, result.resolution, result.average_pixel_size, layer, particles
         )
@@ -56,6 +60,7 @@ class ResultLayers:
         added = self._put(drawn, layer, match=class_number)
         added.visible = True
         self._viewer.layers.selection.active = added
+        stand_inside(self._viewer, added)
         first = added.data_to_world([0] * added.ndim)[0]
         self._viewer.dims.set_point(self._viewer.dims.ndim - added.ndim, first)
         return added
@@ -77,7 +82,7 @@ class ResultLayers:
         for drawn in average_layers(averages, counts, resolution, pixel_size, space_of(layer), particles.box):
             self._put(drawn, layer)
         if self._picture_size(layer) != before:
-            self._viewer.fit_to_view()  # the picture came, or its number of tiles changed
+            fit_visible(self._viewer)  # the picture came, or its number of tiles changed
 
     def _picture_size(self, layer: Any) -> tuple[int, ...] | None:
         pictures = [x for x in self._viewer.layers if role_of(x) == "averages" and self._belongs(x, layer)]

@@ -25,7 +25,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_harmony._layers import KEY, particles_layer, role_of
+from napari_harmony._layers import KEY, fit_visible, particles_layer, role_of, stand_inside
 from napari_harmony._tomograms import is_tomogram, tomogram_of
 from napari_harmony.engine.events import Done, Event, Progress
 from napari_harmony.errors import HarmonyError, InputError
@@ -313,10 +313,12 @@ class ExtractWidget(Dock):
             # they would lie over the particles, which are in the corner of the same space
             if role_of(other) in ("volume", "coordinates") or other in (self.tomogram_combo.layer, self.source.layer):
                 other.visible = False
-        layer = self._viewer.add_image(data, **options)
+        added = self._viewer.add_image(data, **options)
+        layer = getattr(added, "__wrapped__", added)  # napari hands out a proxy, which nobody else holds
         if not self.session.state.busy:
             self.session.set_data(particles, layer)
-        self._viewer.fit_to_view()
+        stand_inside(self._viewer, layer)
+        fit_visible(self._viewer)
         self._say(f"{_sentence(extracted)} Align and cluster them in the Harmony dock.")
 
     def _on_failed(self, error: Exception) -> None:
