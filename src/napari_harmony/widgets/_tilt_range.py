@@ -33,7 +33,7 @@ class TiltRangeEdit(QWidget):
             spin.setValue(value)
             spin.setKeyboardTracking(False)
             spin.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)  # two of them must fit a narrow dock
-            spin.setMinimumWidth(56)
+            spin.setStyleSheet("min-width: 44px;")
             spin.setToolTip(f"{which} tilt of the series, which was tilted about y.")
             spin.valueChanged.connect(self.changed)
         self.known.toggled.connect(self._on_known)

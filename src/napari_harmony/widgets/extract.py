@@ -120,6 +120,8 @@ class ExtractWidget(Dock):
         self.edge_box = QComboBox()
         for key, words in _EDGE_WORDS.items():
             self.edge_box.addItem(words, key)
+        self.edge_box.setMinimumContentsLength(8)
+        self.edge_box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.edge_box.setToolTip("What to do with boxes that reach beyond the tomogram.")
         self.tilt_edit = TiltRangeEdit()
         self.folder_edit = QLineEdit()
