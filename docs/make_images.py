@@ -6,6 +6,7 @@ Run it with a display or under xvfb (``make docs-images``). The screen is that o
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -62,7 +63,25 @@ class Photographer:
         harmony.result_box.class_button.click()
         self.take("class")
 
-    def run(self, harmony: Any) -> None:
+    def tomogram_story(self, settings: Settings, cut: Path) -> None:
+        """Open the sample tomogram, extract into ``cut``, run, look at the table, put the averages back."""
+        self.viewer.open_sample("napari-harmony", "tomogram")
+        _, extract = self.viewer.window.add_plugin_dock_widget("napari-harmony", "Extract Subtomograms")
+        extract.folder_edit.setText(str(cut))
+        self.take("tomogram")
+        extract.run_button.click()
+        if not wait(lambda: extract.session.data is not None, 120):
+            raise SystemExit(f"extraction failed: {extract.message_label.text()}")
+        self.viewer.window.remove_dock_widget(extract)
+        _, harmony = self.viewer.window.add_plugin_dock_widget("napari-harmony", "Harmony")
+        harmony.form.set_settings(settings)
+        self.run(harmony, "tomogram-running")
+        self.take("tomogram-result")
+        harmony.start_map_back()
+        wait(lambda: not harmony.map_back.busy, 120)
+        self.take("tomogram-map-back")
+
+    def run(self, harmony: Any, name: str = "running") -> None:
         """Run everything; one picture when the averages have begun to sharpen."""
 
         def on_event(event: Event) -> None:
@@ -71,7 +90,7 @@ class Photographer:
         harmony.runner.event.connect(on_event)
         harmony.buttons[Action.ALIGN_AND_CLUSTER].click()
         wait(lambda: self._previews >= 4 or not harmony.session.state.busy, LONGEST_RUN)
-        self.take("running", themes=["dark"])
+        self.take(name, themes=["dark"])
         if not wait(lambda: not harmony.session.state.busy, LONGEST_RUN):
             raise SystemExit("the run did not end in time")
         if harmony.session.result is None:
@@ -94,11 +113,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--preset", default="balanced")
+    parser.add_argument("--story", choices=("particles", "tomogram", "both"), default="both")
     chosen = parser.parse_args()
     chosen.folder.mkdir(parents=True, exist_ok=True)
-    photographer = Photographer(chosen.folder)
-    photographer.story(Settings(classes=5, preset=chosen.preset))
-    photographer.viewer.close()
+    if chosen.story != "tomogram":
+        photographer = Photographer(chosen.folder)
+        photographer.story(Settings(classes=5, preset=chosen.preset))
+        photographer.viewer.close()
+    if chosen.story != "particles":
+        photographer = Photographer(chosen.folder)
+        with tempfile.TemporaryDirectory() as cut:
+            photographer.tomogram_story(Settings(classes=3, preset=chosen.preset), Path(cut) / "subtomograms")
+        photographer.viewer.close()
 
 
 if __name__ == "__main__":

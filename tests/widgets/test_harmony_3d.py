@@ -43,13 +43,22 @@ def dock(qtbot: QtBot, viewer: ViewerModel, engine: FakeEngine) -> HarmonyWidget
 
 def run(qtbot: QtBot, dock: HarmonyWidget) -> None:
     with qtbot.waitSignal(dock.runner.done, timeout=10_000):
-        dock.run(Action.ALIGN_AND_CLUSTER)
+        dock.buttons[Action.ALIGN_AND_CLUSTER].click()
 
 
 def test_subtomograms_are_described(dock: HarmonyWidget) -> None:
     assert "12 subtomograms of 8 voxels, 10 \N{ANGSTROM SIGN}/voxel, tilted -60 to 60" in dock.info_label.text()
     assert dock.tilt_edit.isVisibleTo(dock) and dock.tilt_edit.value == TiltRange(-60, 60)
     assert dock.sizeHint().height() <= 700
+
+
+def test_what_subtomograms_cannot_be_used_for_is_said(dock: HarmonyWidget, tmp_path: Path) -> None:
+    assert not dock.buttons[Action.TRAIN].isEnabled() and "need none" in dock.buttons[Action.TRAIN].toolTip()
+    assert not dock.buttons[Action.CLUSTER].isEnabled() and "in one" in dock.buttons[Action.CLUSTER].toolTip()
+    assert dock.buttons[Action.ALIGN_AND_CLUSTER].isEnabled()
+    dock.form.set_model_file(tmp_path / "model.json")
+    assert not dock.buttons[Action.ALIGN_AND_CLUSTER].isEnabled()
+    assert "images only" in dock.buttons[Action.ALIGN_AND_CLUSTER].toolTip()
 
 
 def test_images_are_not_asked_for_their_tilt_range(dock: HarmonyWidget, viewer: ViewerModel) -> None:

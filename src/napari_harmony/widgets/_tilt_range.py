@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QHBoxLayout, QLabel, QWidget
 
 from napari_harmony.errors import InputError
 from napari_harmony.particles.wedge import TiltRange
+
+if TYPE_CHECKING:
+    from napari_harmony.particles.dataset import Particles
 
 _USUAL = 60.0
 
@@ -58,6 +63,13 @@ class TiltRangeEdit(QWidget):
             self.high.setValue(value.high)
         self.known.setChecked(value is not None)
         self.blockSignals(False)
+
+    def show_particles(self, particles: Particles | None) -> bool:
+        """Show the tilt range of a data set; whether it is one that a tilt range can be given for."""
+        wedge = particles.wedge if particles is not None else None
+        known = wedge if isinstance(wedge, TiltRange) else None
+        self.set_value(known)
+        return particles is not None and particles.dimensions == 3 and known is wedge
 
     def problem(self) -> str:
         """What is wrong with the angles, or nothing."""

@@ -55,7 +55,9 @@ def _run(job: Job) -> Iterator[Event]:
     yield Progress("loading the engine", 0.0)
     from napari_harmony.engine import api
 
-    if job.action is Action.TRAIN:
+    if job.particles.dimensions == 3:
+        yield from api.align(job.particles, job.settings)
+    elif job.action is Action.TRAIN:
         yield from api.fit(job.particles, job.settings)
     elif job.action is Action.CLUSTER and job.result is not None:
         yield from api.cluster(job.particles, job.result, job.settings)
@@ -69,6 +71,15 @@ def _run(job: Job) -> Iterator[Event]:
             done = Done(again.value, done.model) if again is not None else None
         if done is not None:
             yield done
+
+
+def why_not_volumes(action: Action, with_model: bool) -> str:
+    """Why something cannot be done with subtomograms, or nothing."""
+    if action is Action.TRAIN:
+        return "Models are trained on images; subtomograms need none: use Align and Cluster."
+    if action is Action.CLUSTER:
+        return "Subtomograms are aligned and clustered in one: use Align and Cluster."
+    return "Models know images only: choose 'train on these particles' as the model." if with_model else ""
 
 
 def _part(events: Iterator[Event], start: float, end: float) -> Generator[Event, None, Done | None]:

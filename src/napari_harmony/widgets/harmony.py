@@ -27,7 +27,6 @@ from qtpy.QtWidgets import (
 from napari_harmony._layers import particles_of, set_pixel_size, set_wedge
 from napari_harmony.engine.events import Done, Event, Preview
 from napari_harmony.errors import HarmonyError
-from napari_harmony.particles.wedge import TiltRange
 from napari_harmony.session import State, session_of
 from napari_harmony.widgets._about import about_particles
 from napari_harmony.widgets._devices import Device, devices, why_cpu
@@ -40,7 +39,7 @@ from napari_harmony.widgets._result_layers import ResultLayers
 from napari_harmony.widgets._run_row import RunRow, duration
 from napari_harmony.widgets._runner import Runner, describe
 from napari_harmony.widgets._tilt_range import TiltRangeEdit
-from napari_harmony.widgets._work import Action, Job, finished, save_model
+from napari_harmony.widgets._work import Action, Job, finished, save_model, why_not_volumes
 
 if TYPE_CHECKING:
     import napari
@@ -210,11 +209,7 @@ class HarmonyWidget(Dock):
         self.info_label.setText(about_particles(particles) if particles is not None else "")
         self.info_label.setVisible(particles is not None)
         self._top.setRowVisible(self.pixel_spin, particles is not None and not particles.pixel_size_known)
-        wedge = particles.wedge if particles is not None else None
-        known = TiltRange if wedge is None else type(wedge)
-        asked = particles is not None and particles.dimensions == 3 and issubclass(known, TiltRange)
-        self._top.setRowVisible(self.tilt_edit, asked)
-        self.tilt_edit.set_value(wedge if isinstance(wedge, TiltRange) else None)
+        self._top.setRowVisible(self.tilt_edit, self.tilt_edit.show_particles(particles))
         if self.session.layer is not None:
             self.layer_combo.set_layer(self.session.layer)
         self.message_label.hide()
@@ -265,6 +260,8 @@ class HarmonyWidget(Dock):
         self.reason_label.setVisible(bool(reason) and not self.session.state.busy)
 
     def _why_not(self, action: Action) -> str:
+        if self.session.data is not None and self.session.data.dimensions == 3:
+            return why_not_volumes(action, self.form.model != TRAIN)
         if action is Action.TRAIN and self.form.model != TRAIN:
             return "Training makes a new model: choose 'train on these particles' as the model."
         return ""
