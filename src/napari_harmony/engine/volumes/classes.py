@@ -7,7 +7,15 @@ from dataclasses import replace
 import torch
 
 from napari_harmony.engine.classes import two_groups
-from napari_harmony.engine.volumes.search import Observations, Posterior, Sums, Templates, grid_shells, signal_variance
+from napari_harmony.engine.volumes.search import (
+    Observations,
+    Posterior,
+    Sums,
+    Templates,
+    grid_radius,
+    grid_shells,
+    signal_variance,
+)
 from napari_harmony.engine.volumes.spectra import Spectra, spectra_of, turned_points, volumes_from
 from napari_harmony.transforms import so3
 
@@ -71,11 +79,12 @@ def _in_class(data: Observations, best: Posterior, rows: torch.Tensor, spectra: 
 
 def _shell_weight(sums: Sums) -> torch.Tensor:
     """Mean weight of the cells of each shell from the first, (k, shells)."""
-    shell = grid_shells(sums).flatten()
+    inside = (grid_radius(sums) <= sums.band.limit).flatten()
+    shell = grid_shells(sums).flatten()[inside]
     count = int(shell.max()) + 1
     cells = torch.bincount(shell, minlength=count)
     total = torch.zeros(len(sums), count, device=shell.device)
-    total.index_add_(1, shell, sums.grids[2].flatten(1))
+    total.index_add_(1, shell, sums.grids[2].flatten(1)[:, inside])
     return (total / cells)[:, 1:]
 
 
