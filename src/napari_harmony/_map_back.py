@@ -218,7 +218,7 @@ def _vector_layers(
         "edge_color": colours[placement.classes - 1],
         "edge_width": max(0.5, 0.08 * length),
         "vector_style": "arrow",
-        "out_of_slice_display": True,
+        "projection_mode": "all",
     }
     z_axes, x_axes = orientation_vectors(placement, length)
     return [
@@ -259,7 +259,7 @@ def _left_out_layer(found: InTomogram) -> LayerTuple:
         "ndim": 3,
         "size": 6,
         "face_color": "#888888",
-        "out_of_slice_display": True,
+        "projection_mode": "rescale_linear",
         "visible": False,
         "metadata": {KEY: {"role": ROLES[5]}},
     }

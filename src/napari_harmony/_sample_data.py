@@ -52,7 +52,7 @@ def simulated_tomogram() -> list[LayerTuple]:
         "features": features,
         "face_color": "kind",
         "size": 8,
-        "out_of_slice_display": True,
+        "projection_mode": "rescale_linear",
         "metadata": {KEY: {"role": "coordinates"}},
     }
     return [
