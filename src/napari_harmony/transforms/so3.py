@@ -129,7 +129,9 @@ def to_zyz(quaternion: Tensor) -> Tensor:
     rot, psi = half_sum + half_difference, half_sum - half_difference
     degrees = torch.rad2deg(torch.stack([rot, 2 * torch.atan2(tipped, upright), psi], -1))
     turns = torch.ceil((degrees - 180) / 360)  # none for tilt
-    return degrees - 360 * turns
+    wrapped = degrees - 360 * turns
+    # A number just above 180 may have been rounded onto it when turns were counted.
+    return torch.where(wrapped > 180, wrapped - 360, wrapped)
 
 
 def from_rotation_vector(vector: Tensor) -> Tensor:
