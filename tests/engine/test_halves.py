@@ -12,6 +12,7 @@ from napari_harmony.engine.halves import (
     Agreement,
     compare_halves,
     crossing,
+    judged,
     random_structure,
     ring_correlation,
     unexplained,
@@ -102,6 +103,18 @@ def test_a_class_that_explains_no_particle_has_no_resolution() -> None:
     assert left.significant.tolist() == [False, True]
     assert np.isnan(left.resolution[0])
     assert left.resolution[1] == 4
+
+
+def test_particles_too_faint_one_by_one_can_show_something_together() -> None:
+    curves = np.ones((2, 5), np.float32)
+    agreement = Agreement(curves, curves, np.array([5, 4], np.float32), np.array([True, True]))
+    label = torch.arange(1000) % 2
+    margins = torch.randn(1000, generator=generator()) + 0.4 * (label == 1)
+    left, junk = judged(agreement, margins, label)
+    assert left.significant.tolist() == [False, True]
+    assert not junk.any()
+    left, junk = judged(agreement, torch.randn(1000, generator=generator()), label)
+    assert not left.significant.any() and junk.float().mean() > 0.99
 
 
 def test_ring_correlation_is_that_of_each_ring() -> None:

@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 
 from napari_harmony.engine.classes import centred, eliminate, fair_scores, pool, relabel, split
 from napari_harmony.engine.events import Preview
-from napari_harmony.engine.halves import Agreement, compare_halves, decoy_templates, unexplained
+from napari_harmony.engine.halves import Agreement, compare_halves, decoy_templates, judged
 from napari_harmony.engine.preprocess import Geometry, Prepared
 from napari_harmony.engine.search import (
     Arithmetic,
@@ -299,11 +299,10 @@ def discover(
     basis = search.basis(np.inf)
     summing = portion(accumulating(search.prepared.observe(basis), posterior, kept), 1.0, 1.0)
     sums = yield from _named("comparing halves", summing)
-    junk = torch.zeros(len(search.prepared), dtype=torch.bool)
-    junk[torch.cat(rows)] = verdict.junk
-    # Averages of noise can come to look alike; but then they do not explain the particles of the other half.
-    explaining = torch.bincount(posterior.best().label.cpu()[~junk], minlength=kept).numpy() > 0
-    return Discovery(posterior, sums, basis, verdict.agreement.only(explaining), junk, search.sigma)
+    margins = torch.zeros(len(search.prepared))
+    margins[torch.cat(rows)] = verdict.margins
+    agreement, junk = judged(verdict.agreement, margins, posterior.best().label)
+    return Discovery(posterior, sums, basis, agreement, junk, search.sigma)
 
 
 @dataclass(frozen=True)
@@ -311,7 +310,7 @@ class _Verdict:
     """What comparing the halves says; particles in the order first half, second half."""
 
     agreement: Agreement
-    junk: torch.Tensor
+    margins: torch.Tensor
 
 
 def _compare(
@@ -346,7 +345,7 @@ def _compare(
         fake = yield from portion(half.expect(false, coarse, True, found), middle + 0.17, middle + 0.35)
         evidence.append(real.log_evidence.cpu())
         decoy.append(fake.log_evidence.cpu())
-    return _Verdict(agreement, unexplained(torch.cat(evidence) - torch.cat(decoy)))
+    return _Verdict(agreement, torch.cat(evidence) - torch.cat(decoy))
 
 
 def _onto(

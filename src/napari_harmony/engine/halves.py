@@ -194,6 +194,26 @@ def ring_correlation(one: torch.Tensor, two: torch.Tensor, ring: torch.Tensor, c
     return cross / power.sqrt().clamp_min(1e-12)
 
 
+def judged(agreement: Agreement, margins: torch.Tensor, label: torch.Tensor) -> tuple[Agreement, torch.Tensor]:
+    """The agreement of classes that explain their particles, and which particles, (n,) bool, are junk.
+
+    ``margins`` (n,) as for :func:`unexplained`, ``label`` (n,) the class of each particle. Averages of noise can come
+    to look alike, but then they do not explain the particles of the other half. A class does where one of its particles
+    is told from junk, or where the sum of its margins, which is symmetric about zero for junk, lies four of its
+    standard deviations above.
+    """
+    classes = len(agreement.significant)
+    zeros = torch.zeros(classes, dtype=torch.float64)
+    margin, place = margins.double().cpu(), label.cpu()
+    total = zeros.clone().index_add_(0, place, margin)
+    spread = zeros.clone().index_add_(0, place, margin**2).sqrt()
+    junk = unexplained(margins)
+    some = torch.bincount(place[~junk], minlength=classes) > 0
+    left = agreement.only((some | (total > 4 * spread)).numpy())
+    # So little signal per particle that no single one can be told from junk, though together they show something.
+    return left, torch.zeros_like(junk) if junk.all() and left.significant.any() else junk
+
+
 def crossing(frc: NDArray[np.float32]) -> float:
     """Frequency, in cycles per box, where a curve first falls below the threshold after its first ring."""
     below = np.nonzero(frc[1:] < THRESHOLD)[0]

@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 
 from napari_harmony.engine.classes import eliminate
 from napari_harmony.engine.events import Preview
-from napari_harmony.engine.halves import Agreement, unexplained
+from napari_harmony.engine.halves import Agreement, judged
 from napari_harmony.engine.volumes.classes import fair_scores, split
 from napari_harmony.engine.volumes.halves import Alignment, compare_halves, decoy_templates, fit_onto
 from napari_harmony.engine.volumes.prepare import Prepared, soft_sphere
@@ -323,10 +323,8 @@ def _compare(
         real = yield from portion(half.expect(seen, templates, stage, checks[i]), start, start + 0.15)
         fake = yield from portion(half.expect(seen, false, stage, checks[i]), start + 0.15, start + 0.3)
         margins[rows[i]] = (real.log_evidence - fake.log_evidence).cpu()
-    junk = unexplained(margins)
-    # Averages of noise can come to look alike; but then they do not explain the particles of the other half.
-    explaining = torch.bincount(joint.cpu()[~junk], minlength=classes).numpy() > 0
-    return Discovery(posterior, (placed[0], placed[1]), agreement.only(explaining), junk, search.sigma)
+    agreement, junk = judged(agreement, margins, joint)
+    return Discovery(posterior, (placed[0], placed[1]), agreement, junk, search.sigma)
 
 
 def _onto(
