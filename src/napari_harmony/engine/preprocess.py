@@ -129,18 +129,21 @@ def name_of(particles: Particles) -> str:
 
 
 def working_geometry(particles: Particles, settings: Settings, largest: int = 64) -> Geometry:
-    """Choose the working grid: the source's own, or Fourier-cropped to ``largest`` pixels."""
+    """Choose the working grid of images or volumes: the source's own, or Fourier-cropped to ``largest`` across."""
     source, pixel = particles.box, particles.pixel_size
+    things, unit = ("volumes", "voxels") if particles.dimensions == 3 else ("images", "pixels")
     if source < LEAST_BOX:
-        raise InputError(f"{name_of(particles)}: the images are {source} pixels wide; at least {LEAST_BOX} are needed.")
+        raise InputError(
+            f"{name_of(particles)}: the {things} are {source} {unit} wide; at least {LEAST_BOX} are needed."
+        )
     box = min(source, largest)
     scale = source / box
     diameter = settings.mask_diameter / pixel if settings.mask_diameter is not None else 0.9 * source
     reach = settings.max_shift / pixel if settings.max_shift is not None else 0.16 * source
     if not LEAST_MASK * scale <= diameter <= source:
         raise InputError(
-            f"mask diameter: {settings.mask_diameter:g} A is {diameter:.1f} pixels; "
-            f"give {LEAST_MASK * scale * pixel:g} to {source * pixel:g} A for this {source}-pixel box."
+            f"mask diameter: {settings.mask_diameter:g} A is {diameter:.1f} {unit}; "
+            f"give {LEAST_MASK * scale * pixel:g} to {source * pixel:g} A for this {source}-{unit[:-1]} box."
         )
     if not 0 <= reach <= source / 2:
         raise InputError(

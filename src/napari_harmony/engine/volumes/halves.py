@@ -119,7 +119,8 @@ def _correlation(
     volumes: torch.Tensor, target: torch.Tensor, placed: Placed, band: Band, together: bool = False
 ) -> np.ndarray:
     """Shell correlations (n, shells) of volumes at their poses with the target, or over all shells ``together``."""
-    data = Observations(cropped(volumes, band.box, band), torch.ones(1, len(band.index)), band)
+    ones = torch.ones(1, len(band.index), device=volumes.device)
+    data = Observations(cropped(volumes, band.box, band), ones, band)
     seen = data.moved(torch.arange(len(volumes), device=volumes.device), placed.shift)
     points = turned_points(placed.rotation, band.frequency)
     model = spectra_of(target[None], band.limit).at(points.reshape(-1, 3)).reshape(len(volumes), -1)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_harmony.engine.preprocess import LEAST_BOX, LEAST_MASK, Geometry, flagged, name_of, repeated
+from napari_harmony.engine.preprocess import Geometry, flagged, name_of, repeated, working_geometry
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.volumes.search import Observations
 from napari_harmony.engine.volumes.spectra import Band, half_space
@@ -59,32 +59,9 @@ class Prepared:
         )
 
 
-def working_geometry(particles: Particles, settings: Settings) -> Geometry:
-    """The working grid: the source's own, or Fourier-cropped to ``LARGEST`` voxels."""
-    source, voxel = particles.box, particles.pixel_size
-    if source < LEAST_BOX:
-        raise InputError(
-            f"{name_of(particles)}: the volumes are {source} voxels wide; at least {LEAST_BOX} are needed."
-        )
-    box = min(source, LARGEST)
-    scale = source / box
-    diameter = settings.mask_diameter / voxel if settings.mask_diameter is not None else 0.9 * source
-    reach = settings.max_shift / voxel if settings.max_shift is not None else 0.16 * source
-    if not LEAST_MASK * scale <= diameter <= source:
-        raise InputError(
-            f"mask diameter: {settings.mask_diameter:g} A is {diameter:.1f} voxels; "
-            f"give {LEAST_MASK * scale * voxel:g} to {source * voxel:g} A for this {source}-voxel box."
-        )
-    if not 0 <= reach <= source / 2:
-        raise InputError(
-            f"max shift: {settings.max_shift:g} A is beyond half the box; give up to {source * voxel / 2:g} A."
-        )
-    return Geometry(source, box, voxel * scale, 0.5 * diameter / scale, reach / scale)
-
-
 def prepare(particles: Particles, settings: Settings, device: torch.device) -> Work[Prepared]:
     """Read, check, normalise, whiten and Fourier-crop all subtomograms; yields the fraction done."""
-    geometry = working_geometry(particles, settings)
+    geometry = working_geometry(particles, settings, LARGEST)
     count, band = len(particles), half_space(geometry.box, geometry.box / 2 - 1, device)
     samples = torch.zeros(count, len(band.index), dtype=torch.complex64, device=device)
     flags, keys = np.full(count, "", dtype=object), np.zeros(count, np.uint64)
