@@ -16,8 +16,8 @@ from napari_harmony.engine.volumes.search import (
     grid_shells,
     signal_variance,
 )
-from napari_harmony.engine.volumes.spectra import Spectra, spectra_of, turned_points, volumes_from
 from napari_harmony.transforms import so3
+from napari_harmony.transforms.spectra import Spectra, spectra_of, turned_points, volumes_from
 
 #: Classes of fewer particles are not split.
 FEWEST = 8

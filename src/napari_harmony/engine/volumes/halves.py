@@ -23,8 +23,8 @@ from napari_harmony.engine.volumes.search import (
     filtered,
     signal_variance,
 )
-from napari_harmony.engine.volumes.spectra import Band, spectra_of, turned_points, volumes_from
 from napari_harmony.engine.work import Work, finish
+from napari_harmony.transforms.spectra import Band, spectra_of, turned_points, volumes_from
 
 
 @dataclass(frozen=True)

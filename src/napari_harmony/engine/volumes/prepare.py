@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from napari_harmony.engine.preprocess import Geometry, flagged, name_of, repeated, working_geometry
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.volumes.search import Observations
-from napari_harmony.engine.volumes.spectra import Band, half_space
 from napari_harmony.engine.work import Work
 from napari_harmony.errors import InputError
 from napari_harmony.particles.dataset import Particles
+from napari_harmony.transforms.spectra import Band, half_space
 
 #: Volumes per read.
 BATCH = 32

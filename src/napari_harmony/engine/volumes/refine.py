@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 
 from napari_harmony.engine.volumes.search import Observations, Templates
-from napari_harmony.engine.volumes.spectra import Spectra, spectra_of
 from napari_harmony.engine.work import Work
 from napari_harmony.transforms import so3
+from napari_harmony.transforms.spectra import Spectra, spectra_of
 
 #: Damped Gauss-Newton steps.
 STEPS = 6

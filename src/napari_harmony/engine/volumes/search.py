@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from napari_harmony.engine.volumes.spectra import (
+from napari_harmony.engine.work import Work
+from napari_harmony.transforms import so3
+from napari_harmony.transforms.spectra import (
     SPREAD,
     Band,
     add_mates,
@@ -22,8 +24,6 @@ from napari_harmony.engine.volumes.spectra import (
     turned_points,
     volumes_of,
 )
-from napari_harmony.engine.work import Work
-from napari_harmony.transforms import so3
 
 #: Posterior entries below this fraction of a particle's best are dropped, and of the others so many kept.
 NEGLIGIBLE, MOST = 1e-2, 8

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from napari_harmony.engine.volumes.search import Observations, Shifts, Templates, expect_everywhere
-from napari_harmony.engine.volumes.spectra import volumes_from
 from napari_harmony.engine.work import Work, portion
+from napari_harmony.transforms.spectra import volumes_from
 
 #: Particles among which seeds are looked for.
 CANDIDATES = 120

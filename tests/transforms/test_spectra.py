@@ -10,7 +10,9 @@ from volume_data import densities, prepared, subtomograms, true_poses
 from napari_harmony.engine.volumes.prepare import cropped
 from napari_harmony.engine.volumes.search import accumulate, maximise
 from napari_harmony.engine.volumes.seeding import denoise
-from napari_harmony.engine.volumes.spectra import (
+from napari_harmony.particles.simulate_volumes import simulate_subtomograms
+from napari_harmony.transforms import so3
+from napari_harmony.transforms.spectra import (
     half_space,
     insert,
     spectra_of,
@@ -18,8 +20,6 @@ from napari_harmony.engine.volumes.spectra import (
     volumes_from,
     volumes_of,
 )
-from napari_harmony.particles.simulate_volumes import simulate_subtomograms
-from napari_harmony.transforms import so3
 
 
 def volumes() -> torch.Tensor:
