@@ -37,6 +37,19 @@ def test_machines_get_json(files: list[str], capsys: pytest.CaptureFixture[str])
     assert events[-1]["particles"] == 1 and events[-1]["padded"] == 0
 
 
+def test_particles_along_a_line(files: list[str], tmp_path: Path) -> None:
+    (tmp_path / "picks.csv").write_text("x,y,z\n20,10,9\n20,16,9\n20,22,9\n")
+    assert main(["extract", *files, "--box", "8", "--every", "30"]) == 0
+    table = open_particles(tmp_path / "out").table
+    assert set(table["rlnHelicalTubeID"].astype(int)) == {1}
+    np.testing.assert_allclose(table["rlnHelicalTrackLengthAngst"].astype(float), [0, 30, 60, 90, 120], atol=1e-3)
+    y = table["rlnCoordinateY"].astype(float) - table["rlnOriginYAngst"].astype(float) / 10
+    np.testing.assert_allclose(y, [10, 13, 16, 19, 22], atol=1e-5)
+    for label in ("rlnAngleTilt", "rlnAngleTiltPrior"):
+        np.testing.assert_allclose(table[label].astype(float), 90, atol=1e-4)
+    np.testing.assert_array_equal(table["rlnAnglePsi"], table["rlnAnglePsiPrior"])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -45,6 +58,8 @@ def test_machines_get_json(files: list[str], capsys: pytest.CaptureFixture[str])
         (["--box", "8", "--edge", "wrap"], "choose from pad, drop"),
         (["--box", "8", "--tomo-name", "TS_3"], "no coordinates in a tomogram 'TS_3'"),
         (["--box", "8", "--pixel-size", "-1"], "positive number"),
+        (["--box", "8", "--every", "-40"], "--every is -40: give a positive number"),
+        (["--box", "8", "--every", "40", "--tomo-name", "TS_2"], "filament 1: a line needs at least two points"),
         ([], "--box"),
     ],
 )

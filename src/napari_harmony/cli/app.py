@@ -160,6 +160,14 @@ def extract(
     out: options.Out,
     box: Annotated[int, typer.Option(metavar="N", help="Edge of the subtomograms in voxels, after binning.")],
     binning: Annotated[int, typer.Option("--bin", metavar="N", help="Voxels that become one along each axis.")] = 1,
+    every: Annotated[
+        float | None,
+        typer.Option(
+            metavar="A",
+            help="COORDINATES trace filaments: particles every A angstrom along them.",
+            show_default="each is a particle",
+        ),
+    ] = None,
     tilt_range: Annotated[
         tuple[float, float] | None,
         typer.Option(metavar="LOW HIGH", help="First and last tilt about y in degrees: the missing wedge."),
@@ -188,7 +196,9 @@ def extract(
     settings = make_extract_settings(
         box=box, binning=binning, tilt_range=tilt_range, edge=edge, invert=invert, normalise=normalise
     )
-    run_extract(ExtractJob(tomogram, coordinates, out, tomo_name, tomograms, pixel_size, json_progress), settings)
+    run_extract(
+        ExtractJob(tomogram, coordinates, out, tomo_name, tomograms, pixel_size, every, json_progress), settings
+    )
 
 
 @app.command()

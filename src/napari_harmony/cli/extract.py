@@ -12,7 +12,7 @@ from napari_harmony.cli.progress import StageClock, drive, make_reporter
 from napari_harmony.engine.events import Done, Event, Progress
 from napari_harmony.errors import InputError
 from napari_harmony.particles.coordinates import Coordinates, read_coordinates
-from napari_harmony.particles.extract import Extracted, ExtractSettings, extract
+from napari_harmony.particles.extract import Extracted, ExtractSettings, extract, particles_along_lines
 from napari_harmony.particles.tomogram import Tomogram, open_tomogram
 from napari_harmony.particles.wedge import TiltRange
 
@@ -28,6 +28,7 @@ class ExtractJob:
     tomo_name : which tomogram of the coordinates is meant, None to tell by the name of the file
     tomograms : RELION's ``tomograms.star``, None to look for it
     pixel_size : angstrom per voxel of the tomogram, overriding the file
+    every : angstrom between particles along filaments that the coordinates trace, None where each is a particle
     json_progress : events as JSON on standard output
     """
 
@@ -37,6 +38,7 @@ class ExtractJob:
     tomo_name: str | None = None
     tomograms: Path | None = None
     pixel_size: float | None = None
+    every: float | None = None
     json_progress: bool = False
 
 
@@ -57,10 +59,14 @@ def run_extract(job: ExtractJob, settings: ExtractSettings) -> Extracted:
     """
     if job.pixel_size is not None:
         check_positive("pixel_size", job.pixel_size)
+    if job.every is not None:
+        check_positive("every", job.every)
     with make_reporter(job.json_progress) as reporter, heeding_warnings(reporter) as heard:
         tomogram = open_tomogram(job.tomogram, voxel_size=job.pixel_size)
-        every = read_coordinates(job.coordinates, tomograms=job.tomograms)
-        chosen = every.in_tomogram(job.tomogram, job.tomo_name)
+        known = read_coordinates(job.coordinates, tomograms=job.tomograms)
+        chosen = known.in_tomogram(job.tomogram, job.tomo_name)
+        if job.every is not None:
+            chosen = particles_along_lines(tomogram, chosen, job.every)
         if job.target.resolve() in (job.tomogram.resolve(), job.coordinates.resolve()):
             raise InputError(f"{job.target} is an input; choose another folder for OUT.")
         events = _events(tomogram, chosen, job.target, settings)

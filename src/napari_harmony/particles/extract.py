@@ -17,6 +17,7 @@ from scipy import fft
 from napari_harmony.errors import InputError
 from napari_harmony.particles.coordinates import Coordinates
 from napari_harmony.particles.extract_write import ExtractionFolder
+from napari_harmony.particles.filaments import along_lines
 from napari_harmony.particles.files import warn
 from napari_harmony.particles.tomogram import Tomogram
 from napari_harmony.particles.wedge import TiltRange
@@ -135,6 +136,25 @@ def plan_extraction(tomogram: Tomogram, coordinates: Coordinates, settings: Extr
             "so nothing is left; pad them, or take a smaller box."
         )
     return ExtractionPlan(here.subset(~beyond), centres[~beyond], 0, int(beyond.sum()))
+
+
+def particles_along_lines(tomogram: Tomogram, traced: Coordinates, every: float) -> Coordinates:
+    """Particles every so many angstrom along filaments of a tomogram (see ``along_lines``).
+
+    Parameters
+    ----------
+    tomogram : to cut from
+    traced : points along filaments in this tomogram alone, in any voxels (see ``Coordinates.in_voxels``)
+    every : angstrom between particles
+
+    Raises
+    ------
+    InputError : points outside or with their axes swapped; pixel sizes that differ or are unknown; no line
+    """
+    size = tomogram.voxel_size if tomogram.voxel_size_known else None
+    here = traced.in_voxels(size, shape=tomogram.shape, where=tomogram.path)
+    _check_inside(here, np.array(tomogram.shape[::-1]), tomogram.path)
+    return along_lines(here, every, size or here.pixel_size)
 
 
 def _check_inside(coordinates: Coordinates, limits: NDArray[np.int64], where: Path) -> None:

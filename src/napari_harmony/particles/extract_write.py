@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_harmony.errors import InputError
+from napari_harmony.particles.filaments import PRIORS, TRACK, TUBE
 from napari_harmony.particles.files import replacing
 from napari_harmony.particles.mrc import write_volume
 from napari_harmony.particles.relion_write import NO_CTF, NO_PIXEL_SIZE, USUAL_OPTICS
@@ -31,7 +32,7 @@ STAR, VOLUMES = "particles.star", "subtomograms"
 _MARK = b"# subtomograms extracted by napari-harmony\n"
 _ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 #: Columns of the source that mean the same for the extracted particle
-_KEPT = ("rlnRandomSubset", "rlnClassNumber", "rlnGroupNumber", "rlnTomoParticleName")
+_KEPT = ("rlnRandomSubset", "rlnClassNumber", "rlnGroupNumber", "rlnTomoParticleName", TUBE, TRACK, *PRIORS)
 
 
 class ExtractionFolder:
