@@ -33,6 +33,7 @@ COLUMNS = (
     *("x", "y", "z", "dshift", "daxis", "dnarot", "dcc", "otag", "npar", "use34", "ref", "sref", "apix", "def"),
     *("eig1", "eig2", "eig3", "eig4", "eig5"),
 )
+_ANGLES = ("tdrot", "tilt", "narot")
 _FEWEST = 26  # up to z
 _WRITTEN = 36  # up to apix
 _SINGLE_AXIS_Y = 1  # ftype: the wedge of a tilt series about y
@@ -51,7 +52,12 @@ def read_dynamo(path: str | os.PathLike[str]) -> Coordinates:
     names = [*COLUMNS, *(f"column{i + 1}" for i in range(len(COLUMNS), values.shape[1]))][: values.shape[1]]
     table = pd.DataFrame(values, columns=names)
     positions = table[["x", "y", "z"]].to_numpy() + table[["dx", "dy", "dz"]].to_numpy() - 1
-    rotation = matrix_to_quaternion(dynamo_to_matrix(table[["tdrot", "tilt", "narot"]].to_numpy()))
+    if not np.isfinite(table[list(_ANGLES)].to_numpy()).all():
+        row = int(np.flatnonzero(~np.isfinite(table[list(_ANGLES)].to_numpy()).all(1))[0])
+        raise InputError(
+            f"{path}: the angles of particle {row + 1} (tdrot, tilt, narot) are not numbers; correct them."
+        )
+    rotation = matrix_to_quaternion(dynamo_to_matrix(table[list(_ANGLES)].to_numpy()))
     tomograms = np.array([f"{number:g}" for number in table["tomo"]], dtype=object)
     sizes = table["apix"].to_numpy() if "apix" in table else np.zeros(1)
     known = float(sizes[0]) if sizes.size and sizes[0] > 0 and np.all(sizes == sizes[0]) else None

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 EDGES = ("pad", "drop")
+_SWAPS = ((0, 2), (0, 1), (1, 2))  # of axes x, y, z, the likeliest first: arrays are indexed z, y, x
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,10 @@ def plan_extraction(tomogram: Tomogram, coordinates: Coordinates, settings: Extr
 
     Raises
     ------
-    InputError : coordinates outside or with their axes swapped; pixel sizes that differ; nothing left to cut
+    InputError : coordinates outside or with their axes swapped; pixel sizes that differ; a box larger than the
+        tomogram; nothing left to cut
     """
+    _check_box(tomogram, settings)
     size = tomogram.voxel_size if tomogram.voxel_size_known else None
     here = coordinates.in_voxels(size, shape=tomogram.shape, where=tomogram.path)
     limits = np.array(tomogram.shape[::-1])
@@ -157,17 +160,32 @@ def particles_along_lines(tomogram: Tomogram, traced: Coordinates, every: float)
     return along_lines(here, every, size or here.pixel_size)
 
 
+def _check_box(tomogram: Tomogram, settings: ExtractSettings) -> None:
+    edge = settings.bin * settings.box
+    if edge > max(tomogram.shape):
+        size = " x ".join(map(str, tomogram.shape[::-1]))
+        binned = f" ({settings.box} voxels binned by {settings.bin})" if settings.bin > 1 else ""
+        raise InputError(
+            f"the box of {edge} voxels{binned} is larger than {tomogram.path} ({size} voxels in x, y, z); take a "
+            "smaller box or binning."
+        )
+
+
 def _check_inside(coordinates: Coordinates, limits: NDArray[np.int64], where: Path) -> None:
     outside = _outside(coordinates.positions, limits)
     if not outside.any():
         return
     size = " x ".join(map(str, limits.tolist()))
     what = f"{coordinates.name}: {outside.sum()} of {len(outside)} coordinates lie outside {where}"
-    if not _outside(coordinates.positions[:, ::-1], limits).any():
-        raise InputError(
-            f"{what} ({size} voxels in x, y, z), and all lie inside when read as z, y, x: their axes are swapped; "
-            "exchange the columns x and z."
-        )
+    # a few strays may fit another order by chance, so that only the usual mistake is believed of them
+    for one, other in _SWAPS if 2 * outside.sum() > len(outside) else _SWAPS[:1]:
+        order = list("xyz")
+        order[one], order[other] = order[other], order[one]
+        if not _outside(coordinates.positions[:, ["xyz".index(axis) for axis in order]], limits).any():
+            raise InputError(
+                f"{what} ({size} voxels in x, y, z), and all lie inside when read as {', '.join(order)}: their axes "
+                f"are swapped; exchange the columns {'xyz'[one]} and {'xyz'[other]}."
+            )
     first = np.flatnonzero(outside)[0]
     position = ", ".join(f"{value:.6g}" for value in coordinates.positions[first])
     raise InputError(
@@ -205,13 +223,13 @@ def extract(
     if voxel is None:
         warn(f"neither {tomogram.path} nor {coordinates.name} says how large a voxel is; 1 A was written.")
     total, flat, bad_voxels = len(plan.centres), 0, 0
-    bad: list[int] = []
+    bad: list[str] = []
     with ExtractionFolder(folder) as target:
         for row, centre in enumerate(plan.centres):
             raw = cut_box(tomogram, centre, settings)
             wrong = int((~np.isfinite(raw)).sum())
             if wrong:
-                bad.append(row)
+                bad.append(f"particle {row + 1} at {', '.join(map(str, centre.tolist()))}")
                 bad_voxels += wrong
             elif not bad:
                 box, deviation = finished(raw, settings)
@@ -221,7 +239,8 @@ def extract(
         if bad:
             raise InputError(
                 f"{tomogram.path} has {bad_voxels} voxels that are not numbers in the boxes of {len(bad)} of {total} "
-                f"particles, the first is particle {bad[0] + 1}; repair the tomogram, or delete these coordinates."
+                f"particles, the first is {bad[0]} (x, y, z); nothing was extracted: repair the tomogram, or delete "
+                "these coordinates."
             )
         path = target.publish(plan, settings, voxel, tomogram.path)
     yield Extracted(path, total, plan.padded, plan.dropped, flat)

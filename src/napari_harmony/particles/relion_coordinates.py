@@ -135,8 +135,17 @@ class _Rows:
         """Matrices R, (n, 3, 3), of Euler angles; missing ones count as 0, None where all are missing."""
         if not any(label in self.table for label in labels):
             return None
-        columns = [self.table.numbers(name) if name in self.table else np.zeros(len(self.table)) for name in labels]
+        columns = [self._finite(name) if name in self.table else np.zeros(len(self.table)) for name in labels]
         return relion_to_matrix(np.stack(columns, -1))
+
+    def _finite(self, label: str) -> NDArray[np.float64]:
+        """A column whose values must all be finite, (n,)."""
+        values = self.table.numbers(label)
+        wrong = np.flatnonzero(~np.isfinite(values))
+        if len(wrong):
+            line = self.table.lines[wrong[0]] + 1
+            raise InputError(f"{self.path}, line {line}: {label} is {values[wrong[0]]}; give a number.")
+        return values
 
     def pixel_size(self) -> tuple[NDArray[np.float64] | None, bool]:
         """Angstrom per pixel of the coordinates, (n,), and whether these are pixels of the tilt series."""
@@ -178,7 +187,8 @@ def _one(path: Path, pixel: NDArray[np.float64] | None) -> float | None:
     if pixel is None or not len(pixel):
         return None
     if not np.all(np.isfinite(pixel) & (pixel > 0)):
-        raise InputError(f"{path} gives a pixel size of {pixel[~(pixel > 0)][:1]}; correct it.")
+        wrong = pixel[~(np.isfinite(pixel) & (pixel > 0))][0]
+        raise InputError(f"{path} gives a pixel size of {wrong:g} A; correct it.")
     if np.ptp(pixel) > 1e-4 * pixel[0]:
         raise InputError(
             f"{path} mixes pixel sizes from {pixel.min():g} to {pixel.max():g} A; split it into one file for each."
@@ -195,9 +205,15 @@ class _Tomograms:
         if table is None:
             raise InputError(f"{path} does not say how large the tomograms are (rlnTomoSizeX); give RELION's own file.")
         sizes = np.stack([table.numbers(f"rlnTomoSize{axis}") for axis in "XYZ"], -1)
-        self.sizes = dict(
-            zip(table.texts("rlnTomoName"), zip(sizes, table.numbers(_TILT_SERIES_PIXEL), strict=True), strict=True)
-        )
+        pixels = table.numbers(_TILT_SERIES_PIXEL)
+        known = np.isfinite(np.column_stack([sizes, pixels])).all(1) & (sizes > 0).all(1) & (pixels > 0)
+        if not known.all():
+            line = table.lines[np.flatnonzero(~known)[0]] + 1
+            raise InputError(
+                f"{path}, line {line}: rlnTomoSizeX/Y/Z and {_TILT_SERIES_PIXEL} must be positive numbers; correct "
+                "them."
+            )
+        self.sizes = dict(zip(table.texts("rlnTomoName"), zip(sizes, pixels, strict=True), strict=True))
 
     def of(self, rows: _Rows, names: NDArray[Any] | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Sizes (n, 3) and pixel sizes (n,) for the tomograms of all particles."""

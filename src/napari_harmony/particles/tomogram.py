@@ -106,6 +106,8 @@ def open_volume(path: str | os.PathLike[str], *, voxel_size: float | None = None
     InputError : missing or damaged file, or not one volume of real numbers
     """
     path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give one volume ({', '.join(TOMOGRAM_SUFFIXES)}).")
     check_file(path)
     frames: Frames
     if inner_suffix(path) in _TIFF:

@@ -194,8 +194,15 @@ def common_tilt_range(
 
     Raises
     ------
-    InputError : the rows differ
+    InputError : the rows differ, or one is no range of tilts
     """
+    wrong = np.flatnonzero(~((low >= -90) & (low < high) & (high <= 90)))
+    if len(wrong):
+        row = int(wrong[0])
+        raise InputError(
+            f"{where}: the tilt range {name(row)} is {low[row]:g} to {high[row]:g} degrees; give two angles between "
+            "-90 and 90, the lower one first."
+        )
     other = np.flatnonzero((low != low[0]) | (high != high[0]))
     if len(other):
         row = int(other[0])
