@@ -38,6 +38,9 @@ class Harmony:
     seed : of every random choice; same seed, same device, same result
     device : ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``
     objective : ``harmony``, or ``harmony-2022``, the published one, as a baseline
+    start : of subtomograms: ``search`` for orientations from nothing, or look near those of the ``input``
+    local_search : degrees that rotations may differ from those of the input, None for 30
+    free_rot : the input's rot, the turn about the reference's z axis, is unknown, as for filaments
 
     Attributes
     ----------
@@ -66,6 +69,9 @@ class Harmony:
         seed: int = 0,
         device: str = "auto",
         objective: str = "harmony",
+        start: str = "search",
+        local_search: float | None = None,
+        free_rot: bool = False,
     ) -> None:
         self.classes = classes
         self.transforms = transforms
@@ -75,6 +81,9 @@ class Harmony:
         self.seed = seed
         self.device = device
         self.objective = objective
+        self.start = start
+        self.local_search = local_search
+        self.free_rot = free_rot
 
     @property
     def settings(self) -> Settings:

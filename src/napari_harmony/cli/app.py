@@ -54,6 +54,9 @@ def align(
     mask_diameter: options.MaskDiameter = None,
     pixel_size: options.PixelSize = None,
     objective: options.Objective = "harmony",
+    start: options.Start = "search",
+    local_search: options.LocalSearch = None,
+    free_rot: options.FreeRot = False,
     output_format: Annotated[str, typer.Option("--format", metavar="star|relion", help=options.FORMAT_HELP)] = "star",
     resume: options.Resume = False,
     json_progress: options.JsonProgress = False,
@@ -70,6 +73,9 @@ def align(
         max_shift=max_shift,
         mask_diameter=mask_diameter,
         objective=objective,
+        start=start,
+        local_search=local_search,
+        free_rot=free_rot,
     )
     options.check_format(output_format)
     run_align(

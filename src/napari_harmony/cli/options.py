@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_harmony.engine.settings import OBJECTIVES, PRESETS, TRANSFORMS, Settings
+from napari_harmony.engine.settings import OBJECTIVES, PRESETS, STARTS, TRANSFORMS, Settings
 from napari_harmony.errors import InputError
 
 DEFAULT_TRANSFORMS = Settings().transforms
@@ -46,6 +46,20 @@ PixelSize = Annotated[
     float | None, typer.Option(metavar="A", help="Angstrom per pixel.", show_default="what the input says")
 ]
 Objective = Annotated[str, typer.Option(metavar="|".join(OBJECTIVES), help="What training minimises.")]
+Start = Annotated[
+    str,
+    typer.Option(
+        metavar="|".join(STARTS), help="Subtomograms: orientations from nothing, or near those that INPUT gives."
+    ),
+]
+LocalSearch = Annotated[
+    float | None,
+    typer.Option(metavar="DEG", help="How far from INPUT's orientations with '--start input'.", show_default="30"),
+]
+FreeRot = Annotated[
+    bool,
+    typer.Option("--free-rot", help="With '--start input': rot, the turn about the reference's z axis, is unknown."),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")]
 JsonProgress = Annotated[bool, typer.Option("--json-progress", help="Print one JSON object per line.")]
 

@@ -31,6 +31,7 @@ def fit(
     InputError for input that cannot be used, InferenceError for a run that failed; both in one sentence.
     """
     _images_only(particles.dimensions == 2, "train a model")
+    settings.check_images()
     yield from _in_words(_fit(Run(particles, settings, checkpoint, resume)))
 
 
@@ -51,6 +52,7 @@ def align(
         _images_only(model is None, "place them on the classes of a model")
         yield from _in_words(_align_volumes(VolumeRun(particles, settings, checkpoint, resume)))
         return
+    settings.check_images()
     run = Run(particles, settings, checkpoint, resume)
     yield from _in_words(_align(run) if model is None else _apply(run, model))
 

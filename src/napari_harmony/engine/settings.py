@@ -11,6 +11,8 @@ TRANSFORMS = ("rotation", "translation", "scale", "contrast")
 PRESETS = ("fast", "balanced", "thorough")
 OBJECTIVES = ("harmony", "harmony-2022")
 
+STARTS = ("search", "input")
+
 Preset = Literal["fast", "balanced", "thorough"]
 
 
@@ -29,6 +31,13 @@ class Settings:
     device : "auto", "cpu", "cuda", "cuda:1", "mps"
     objective : "harmony", or "harmony-2022" (the published one, as a baseline)
     batch_memory : bytes that one batch may take on the device
+
+    Of subtomograms alone:
+
+    start : "search" for orientations from nothing, or look near those of the "input"
+    local_search : degrees that rotations may differ from those of the input, None for 30
+    free_rot : of the input's angles rot, the turn about the reference's z axis, is unknown and searched over the whole
+        circle, as of filaments of which only the direction is known
     """
 
     classes: int | None = None
@@ -40,6 +49,9 @@ class Settings:
     device: str = "auto"
     objective: str = "harmony"
     batch_memory: int = 256 * 2**20
+    start: str = "search"
+    local_search: float | None = None
+    free_rot: bool = False
 
     def __post_init__(self) -> None:
         if self.classes is not None and self.classes < 1:
@@ -50,3 +62,20 @@ class Settings:
             raise InputError(f"preset: '{self.preset}' is unknown; choose from {', '.join(PRESETS)}.")
         if self.objective not in OBJECTIVES:
             raise InputError(f"objective: '{self.objective}' is unknown; choose from {', '.join(OBJECTIVES)}.")
+        self._check_start()
+
+    def _check_start(self) -> None:
+        if self.start not in STARTS:
+            raise InputError(f"start: '{self.start}' is unknown; choose from {', '.join(STARTS)}.")
+        if self.local_search is not None and not 0 < self.local_search <= 180:
+            raise InputError(f"local_search is {self.local_search:g}: give degrees above 0, up to 180.")
+        for name, given in (("local_search", self.local_search is not None), ("free_rot", self.free_rot)):
+            if given and self.start != "input":
+                raise InputError(f"{name} limits how far a run goes from the input's orientations: start from 'input'.")
+        if self.free_rot and "rotation" not in self.transforms:
+            raise InputError("free_rot searches a rotation: put 'rotation' among the transforms.")
+
+    def check_images(self) -> None:
+        """Raise ``InputError`` where something was chosen that only subtomograms have."""
+        if self.start != "search":
+            raise InputError("start: images are always searched from nothing; only subtomograms start from the input.")

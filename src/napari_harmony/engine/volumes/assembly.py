@@ -31,6 +31,7 @@ class Findings:
     found : classes, and what the halves say of them
     refined : poses
     averages : (k, b, b, b) of all members; half_averages : (2, k, b, b, b)
+    origin : (m, 3) working voxels by which the particles were shifted before, as the input said
     """
 
     rows: NDArray[np.int64]
@@ -38,6 +39,7 @@ class Findings:
     refined: Refined
     averages: NDArray[np.float32]
     half_averages: NDArray[np.float32]
+    origin: NDArray[np.float32] | None = None
 
     @property
     def structure(self) -> bool:
@@ -90,6 +92,7 @@ def _rows(findings: Findings, geometry: Geometry, number: NDArray[np.int64]) -> 
     """Table columns of the particles that could be used, lengths in source voxels."""
     refined, posterior = findings.refined, findings.found.posterior
     shift = refined.shift.cpu().numpy()
+    origin = shift if findings.origin is None else shift + findings.origin
     bound = (np.linalg.norm(shift, axis=1) > 0.97 * geometry.max_shift) & (geometry.max_shift > 0)
     junk = findings.found.junk.cpu().numpy()
     angles = so3.to_zyz(refined.rotation.double()).cpu().numpy()
@@ -97,7 +100,7 @@ def _rows(findings: Findings, geometry: Geometry, number: NDArray[np.int64]) -> 
         "class_number": number,
         "class_probability": class_weight(posterior).cpu().numpy(),
         **{name: angles[:, i] for i, name in enumerate(("rot", "tilt", "psi"))},
-        **{f"origin_{axis}": shift[:, i] * geometry.scale for i, axis in enumerate("xyz")},
+        **{f"origin_{axis}": origin[:, i] * geometry.scale for i, axis in enumerate("xyz")},
         "angle_spread": np.rad2deg(refined.angle_spread.cpu().numpy()),
         "shift_spread": refined.shift_spread.cpu().numpy() * geometry.scale,
         "flip_odds": flip_odds(posterior).cpu().numpy(),

@@ -6,6 +6,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 
@@ -14,6 +15,8 @@ from napari_harmony.engine.events import Preview
 from napari_harmony.engine.halves import Agreement, judged
 from napari_harmony.engine.volumes.classes import fair_scores, split
 from napari_harmony.engine.volumes.halves import Alignment, compare_halves, decoy_templates, fit_onto
+from napari_harmony.engine.volumes.plans import ALL_ROTATIONS, EVERYWHERE, NEARBY, Plan, Stage
+from napari_harmony.engine.volumes.posteriors import carried, centred, pool, relabel
 from napari_harmony.engine.volumes.prepare import Prepared, soft_sphere
 from napari_harmony.engine.volumes.search import (
     Observations,
@@ -28,74 +31,33 @@ from napari_harmony.engine.volumes.search import (
     shift_ball,
 )
 from napari_harmony.engine.volumes.seeding import seed_templates
+from napari_harmony.engine.volumes.start import Anchors
 from napari_harmony.engine.work import Work, portion, shares
 from napari_harmony.transforms import so3
 
 T = TypeVar("T")
 
 
-#: Where a stage looks for a particle: at all poses; at all rotations, but near its shift; near its classes and poses.
-EVERYWHERE, ALL_ROTATIONS, NEARBY = "everywhere", "all rotations", "nearby"
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Some iterations on one band.
-
-    Attributes
-    ----------
-    limit : cycles per mask diameter
-    step : degrees between rotations
-    iterations : how many
-    where : EVERYWHERE, ALL_ROTATIONS or NEARBY
-    """
-
-    limit: float
-    step: float
-    iterations: int
-    where: str
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How hard to search: each half from single particles, then all particles with the classes that stay."""
-
-    explore: tuple[Stage, ...]
-    weigh: Stage
-    settle: tuple[Stage, ...]
-
-
-PLANS = {
-    "fast": Plan(
-        (Stage(4, 30, 4, EVERYWHERE), Stage(5.5, 24, 2, ALL_ROTATIONS)),
-        Stage(5.5, 24, 1, ALL_ROTATIONS),
-        (Stage(7, 18, 2, ALL_ROTATIONS), Stage(9, 9, 1, NEARBY)),
-    ),
-    "balanced": Plan(
-        (Stage(4, 30, 5, EVERYWHERE), Stage(5.5, 24, 3, ALL_ROTATIONS), Stage(7, 18, 1, ALL_ROTATIONS)),
-        Stage(7, 18, 1, ALL_ROTATIONS),
-        (Stage(7, 18, 1, ALL_ROTATIONS), Stage(8, 15, 1, ALL_ROTATIONS), Stage(10, 8, 2, NEARBY)),
-    ),
-    "thorough": Plan(
-        (Stage(4, 30, 6, EVERYWHERE), Stage(5.5, 24, 4, ALL_ROTATIONS), Stage(7, 18, 3, ALL_ROTATIONS)),
-        Stage(8, 15, 1, ALL_ROTATIONS),
-        (Stage(8, 15, 3, ALL_ROTATIONS), Stage(10, 8, 2, NEARBY), Stage(12, 5, 3, NEARBY)),
-    ),
-}
-
-
 class Search:
     """The stages of a search on one set of prepared subtomograms."""
 
-    def __init__(self, prepared: Prepared, generator: torch.Generator, transforms: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        prepared: Prepared,
+        generator: torch.Generator,
+        transforms: tuple[str, ...],
+        anchors: Anchors | None = None,
+    ) -> None:
         self.prepared, self.generator, self.transforms = prepared, generator, transforms
+        self.anchors = anchors
         self.geometry, self.device = prepared.geometry, prepared.energy.device
         self.mask = soft_sphere(self.geometry.box, self.geometry.mask_radius, self.device)
         self.sigma = max(1.0, self.geometry.max_shift / 3)
 
     def part(self, rows: torch.Tensor) -> Search:
         """The search on some of the particles."""
-        return Search(self.prepared.subset(rows), self.generator, self.transforms)
+        anchors = None if self.anchors is None else self.anchors.subset(rows)
+        return Search(self.prepared.subset(rows), self.generator, self.transforms, anchors)
 
     def data(self, limit: float) -> Observations:
         """The particles up to ``limit`` cycles per mask diameter."""
@@ -111,6 +73,8 @@ class Search:
     def turns(self, step: float) -> torch.Tensor:
         """Small rotations around one found on a grid ``step`` degrees fine, half as far apart."""
         none = so3.identity(device=self.device)
+        if self.anchors is not None and not self.anchors.free_rot:
+            step = min(step, float(np.rad2deg(self.anchors.reach)))
         if "rotation" not in self.transforms:
             return none[None]
         return so3.local_grid(none, step / 2, step * 0.9)
@@ -125,21 +89,74 @@ class Search:
         """One expectation step."""
         shifts = self.shifts(data, near is not None and stage.where != EVERYWHERE)
         if stage.where == NEARBY and near is not None:
-            return (yield from expect_near(data, templates, near, self.turns(stage.step), shifts))
+            turns, anchored = self.turns(stage.step), self.anchors is not None
+            work = expect_near(data, templates, near, turns, shifts, of_reference=anchored, bound=self.anchors)
+            return (yield from work)
+        if self.anchors is not None:
+            shift = near.best().shift if near is not None and stage.where == ALL_ROTATIONS else None
+            return (yield from self.expect_anchored(data, templates, self.anchors, stage.step, shifts, shift))
         centre = torch.zeros(len(data), 3, device=self.device)
         if stage.where == ALL_ROTATIONS and near is not None:
             centre = near.best().shift
         return (yield from expect_everywhere(data, templates, self.rotations(stage.step), shifts, centre))
 
+    def expect_anchored(
+        self,
+        data: Observations,
+        templates: Templates,
+        anchors: Anchors,
+        step: float,
+        shifts: Shifts,
+        centre: torch.Tensor | None = None,
+    ) -> Work[Posterior]:
+        """Posterior over all classes and all that ``anchors`` allow, about ``step`` degrees apart."""
+        around = anchors.posterior(len(templates))
+        if centre is not None:
+            around = replace(around, shift=centre[around.particle])
+        turns = anchors.turns(step) if "rotation" in self.transforms else so3.identity(1, device=self.device)
+        return (yield from expect_near(data, templates, around, turns, shifts, of_reference=True))
+
     def explore(self, classes: int, stages: tuple[Stage, ...]) -> Work[Posterior]:
         """From single particles to ``classes`` classes."""
         first = stages[0]
-        data = self.data(first.limit)
-        work = seed_templates(
-            data, classes, self.mask, self.rotations(first.step), self.shifts(data, False), self.generator
-        )
-        templates = yield from portion(work, 0.0, 0.2)
+        if self.anchors is not None and not self.anchors.free_rot:
+            posterior = yield from portion(self.divide(self.anchors.posterior(), first, classes), 0.0, 0.3)
+            return (yield from portion(self.iterate(stages, classes, posterior), 0.3, 1.0))
+        templates = yield from portion(self.seeds(first, classes), 0.0, 0.2)
         return (yield from portion(self.iterate(stages, classes, templates), 0.2, 1.0))
+
+    def seeds(self, stage: Stage, classes: int) -> Work[Templates]:
+        """First templates: single particles, as the input turns them where it does."""
+        data = self.data(stage.limit)
+        shifts, anchors = self.shifts(data, False), self.anchors
+        if anchors is None:
+            rotations = self.rotations(stage.step)
+
+            def look(pool: Observations, rows: torch.Tensor, template: Templates) -> Work[Posterior]:
+                still = torch.zeros(len(pool), 3, device=self.device)
+                return expect_everywhere(pool, template, rotations, shifts, still)
+        else:
+
+            def look(pool: Observations, rows: torch.Tensor, template: Templates) -> Work[Posterior]:
+                return self.expect_anchored(pool, template, anchors.subset(rows), stage.step, shifts)
+
+        frames = anchors.rotation if anchors is not None else None
+        return seed_templates(data, classes, self.mask, look, frames, self.generator)
+
+    def divide(self, start: Posterior, stage: Stage, classes: int) -> Work[Posterior]:
+        """From one class in known poses to ``classes``, split in two again and again where their particles differ."""
+        posterior, left, data = start, 1, self.data(stage.limit)
+        rounds = max(1, int(np.ceil(np.log2(classes))))
+        for done in range(rounds):
+            if left < classes:
+                posterior = split(data, posterior, maximise(accumulate(data, posterior, left), self.mask))
+                left *= 2
+            templates = maximise(accumulate(data, posterior, left), self.mask)
+            work = self.expect(data, templates, stage, posterior)
+            posterior = yield from portion(work, done / rounds, (done + 1) / rounds)
+            posterior = centred(posterior, left)
+        count = torch.zeros(left, device=self.device).index_add_(0, posterior.label, posterior.weight)
+        return relabel(posterior, sorted(count.topk(classes).indices.tolist()))
 
     def iterate(self, stages: tuple[Stage, ...], classes: int, start: Posterior | Templates) -> Work[Posterior]:
         """Expectation-maximisation through ``stages``."""
@@ -192,59 +209,6 @@ class Search:
         """Spread of the shifts, from the particles themselves."""
         square = (posterior.weight[:, None] * posterior.shift**2).sum() / (3 * posterior.weight.sum())
         self.sigma = float(square.sqrt().clamp(0.5, max(0.5, self.geometry.max_shift / 2)))
-
-
-def centred(posterior: Posterior, classes: int) -> Posterior:
-    """The same with every class moved so that its particles are, on average, picked at their centre."""
-    matrix = so3.to_matrix(posterior.rotation)
-    in_class = torch.einsum("eij,ej->ei", matrix, posterior.shift) * posterior.weight[:, None]
-    total = torch.zeros(classes, 3, device=in_class.device).index_add_(0, posterior.label, in_class)
-    count = torch.zeros(classes, device=in_class.device).index_add_(0, posterior.label, posterior.weight)
-    mean = (total / count.clamp_min(1e-6)[:, None])[posterior.label]
-    return replace(posterior, shift=posterior.shift - torch.einsum("eij,ei->ej", matrix, mean))
-
-
-def relabel(posterior: Posterior, kept: list[int]) -> Posterior:
-    """The posterior over the kept classes alone, numbered in their order.
-
-    A particle of dropped classes only keeps one entry: its best pose, of weight 0, in the kept class that fits it
-    best. It says where to look for the particle next and shapes no class.
-    """
-    place = torch.full((posterior.class_score.shape[1],), -1, dtype=torch.long, device=posterior.label.device)
-    place[kept] = torch.arange(len(kept), device=place.device)
-    label, scores, best = place[posterior.label], posterior.class_score[:, kept], posterior.best()
-    staying = posterior.entries(label >= 0)
-    without = torch.ones(len(posterior), dtype=torch.bool, device=place.device)
-    without[staying.particle] = False
-    particle = torch.cat([staying.particle, without.nonzero()[:, 0]])
-    order = particle.argsort(stable=True)
-    return Posterior(
-        particle[order],
-        torch.cat([label[label >= 0], scores[without].argmax(1)])[order],
-        torch.cat([staying.rotation, best.rotation[without]])[order],
-        torch.cat([staying.shift, best.shift[without]])[order],
-        torch.cat([staying.weight, torch.zeros_like(best.weight[without])])[order],
-        posterior.log_evidence,
-        scores,
-    )
-
-
-def pool(first: Posterior, second: Posterior, rows: tuple[torch.Tensor, torch.Tensor], classes: int) -> Posterior:
-    """One posterior over all particles from those of two halves; the second half's classes follow the first's."""
-    count = len(first) + len(second)
-    evidence = torch.zeros(count, device=first.weight.device)
-    evidence[rows[0]], evidence[rows[1]] = first.log_evidence, second.log_evidence
-    particle = torch.cat([rows[0][first.particle], rows[1][second.particle]])
-    order = particle.argsort(stable=True)
-    return Posterior(
-        particle[order],
-        torch.cat([first.label, second.label + classes])[order],
-        torch.cat([first.rotation, second.rotation])[order],
-        torch.cat([first.shift, second.shift])[order],
-        torch.cat([first.weight, second.weight])[order],
-        evidence,
-        torch.zeros(count, 2 * classes, device=evidence.device),
-    )
 
 
 @dataclass(frozen=True)
@@ -346,14 +310,6 @@ def _onto(
         rotation[k], shift[k] = placed.rotation[0], placed.shift[0]
         yield (done + 1) / count
     return carried(found, label, rotation, shift)
-
-
-def carried(found: Posterior, label: torch.Tensor, rotation: torch.Tensor, shift: torch.Tensor) -> Posterior:
-    """The posterior with class ``k`` called ``label[k]``, moved by ``shift[k]`` and turned by ``rotation[k]``."""
-    # The class moves in its own frame, which the particle reaches only after its turn.
-    moved = torch.einsum("eij,ei->ej", so3.to_matrix(found.rotation), shift[found.label])
-    turned = so3.multiply(rotation[found.label], found.rotation)
-    return replace(found, label=label[found.label], rotation=turned, shift=found.shift + moved)
 
 
 def over_cluster(classes: int | None, particles: int) -> int:

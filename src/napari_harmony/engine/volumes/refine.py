@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
-from napari_harmony.engine.volumes.search import Observations, Templates
+from napari_harmony.engine.volumes.search import Bound, Observations, Templates
 from napari_harmony.engine.work import Work
 from napari_harmony.transforms import so3
 from napari_harmony.transforms.spectra import Spectra, spectra_of
@@ -62,6 +64,7 @@ def refine(
     *,
     free: torch.Tensor,
     free_contrast: bool = True,
+    bound: Bound | None = None,
 ) -> Work[Refined]:
     """Damped Gauss-Newton ascent of the posterior from the poses given.
 
@@ -71,6 +74,7 @@ def refine(
     energy : (n,) squared norm of each particle on the band, for the score
     sigma : voxels, prior standard deviation of the shift per axis
     free : (6,) 1 for what may vary: three axes of rotation, three of shift
+    bound : steps to rotations beyond it are not made
     """
     spectra = spectra_of(templates.volumes, data.band.limit)
     n, device = len(data), label.device
@@ -78,7 +82,8 @@ def refine(
     batches = [b for k in label.unique() for b in (label == k).nonzero()[:, 0].split(256)]
     for done, rows in enumerate(batches):
         one = spectra.only(label[rows[:1]])
-        turned = _refine_batch(data.subset(rows), one, rotation[rows], shift[rows], sigma, free, free_contrast)
+        within = None if bound is None else partial(bound.allowed, rows)
+        turned = _refine_batch(data.subset(rows), one, rotation[rows], shift[rows], sigma, free, free_contrast, within)
         for name, values in zip(Refined.__dataclass_fields__, turned, strict=True):
             getattr(out, name)[rows] = values
         yield (done + 1) / len(batches)
@@ -96,6 +101,7 @@ def _refine_batch(
     sigma: float,
     free: torch.Tensor,
     free_contrast: bool,
+    within: Callable[[torch.Tensor], torch.Tensor] | None,
 ) -> tuple[torch.Tensor, ...]:
     prior = torch.tensor([0.0, 0, 0, 1, 1, 1], device=shift.device) / sigma**2
     damping = torch.full((len(data),), 1e-3, device=shift.device)
@@ -106,6 +112,8 @@ def _refine_batch(
         new_shift = shift + step[:, 3:]
         there = _look(data, spectra, new_rotation, new_shift, prior, free_contrast)
         better = there.value > state.value
+        if within is not None:
+            better &= within(new_rotation)
         rotation = torch.where(better[:, None], new_rotation, rotation)
         shift = torch.where(better[:, None], new_shift, shift)
         state = _State(*(_chosen(better, getattr(there, f), getattr(state, f)) for f in _State.__dataclass_fields__))

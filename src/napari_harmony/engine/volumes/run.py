@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,13 @@ from napari_harmony.engine.events import Event
 from napari_harmony.engine.preprocess import name_of
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.volumes.assembly import Findings, assemble
-from napari_harmony.engine.volumes.discovery import PLANS, Discovery, Search, discover, over_cluster
+from napari_harmony.engine.volumes.discovery import Discovery, Search, discover, over_cluster
+from napari_harmony.engine.volumes.plans import PLANS
 from napari_harmony.engine.volumes.prepare import Prepared, prepare
 from napari_harmony.engine.volumes.refine import Refined, refine
 from napari_harmony.engine.volumes.saved import load_discovery, save_discovery
 from napari_harmony.engine.volumes.search import Posterior, accumulate, filtered, maximise, signal_variance, with_poses
+from napari_harmony.engine.volumes.start import Start, start_of
 from napari_harmony.engine.work import Work, portion
 from napari_harmony.errors import InputError
 from napari_harmony.particles.dataset import Particles
@@ -70,9 +73,14 @@ class VolumeRun:
             "reading", prepare(self.particles, self.settings, self.device)
         )
         usable, rows = self._usable(prepared)
-        search = Search(usable, self.generator, self.settings.transforms)
+        start = self._start(rows, usable)
+        if start is not None:
+            usable = start.placed(usable)
+        search = Search(usable, self.generator, self.settings.transforms, start.anchors if start else None)
         found = yield from self._discover(search)
         findings = yield from self.clock.follow("refining poses", self._finish(search, rows, found))
+        if start is not None:
+            findings = replace(findings, origin=start.shift.cpu().numpy())
         provenance = {
             "device": describe_device(self.device),
             "objective": self.settings.objective,
@@ -90,6 +98,12 @@ class VolumeRun:
             )
         rows = rows[np.argsort(prepared.keys[rows], kind="stable")]
         return prepared.subset(torch.as_tensor(rows, device=self.device)), rows
+
+    def _start(self, rows: np.ndarray, usable: Prepared) -> Start | None:
+        """The input's poses, where the search starts from them."""
+        if self.settings.start != "input":
+            return None
+        return start_of(self.particles, self.settings, rows, usable.geometry.scale).to(self.device)
 
     def _discover(self, search: Search) -> Generator[Event, None, Discovery]:
         """The search, or what an interrupted run had found."""
@@ -138,5 +152,6 @@ class VolumeRun:
                 sigma,
                 free=free,
                 free_contrast="contrast" in transforms,
+                bound=search.anchors,
             )
         )

@@ -8,6 +8,7 @@ oversampled transforms (maximum a posteriori: Scheres 2012) and divides by what 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -238,14 +239,35 @@ class _Best:
         )
 
 
+class Bound(Protocol):
+    """Where rotations of particles may be."""
+
+    def allowed(self, rows: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
+        """Which rotations (e, ..., 4) particles ``rows`` (e,) may have, (e, ...) bool."""
+        ...
+
+
 def expect_near(
-    data: Observations, templates: Templates, near: Posterior, turns: torch.Tensor, shifts: Shifts
+    data: Observations,
+    templates: Templates,
+    near: Posterior,
+    turns: torch.Tensor,
+    shifts: Shifts,
+    *,
+    of_reference: bool = False,
+    bound: Bound | None = None,
 ) -> Work[Posterior]:
     """Posterior at classes and poses around those of ``near``.
 
-    Each entry is looked at in its own class only, for classes share no frame: around its rotation the quaternions
-    ``turns`` (t, 4), applied before it, and about its shift the shifts. Classes that a particle has no entry in keep a
-    score of minus infinity.
+    Each entry is looked at in its own class only, for classes share no frame. Classes that a particle has no entry in
+    keep a score of minus infinity.
+
+    Parameters
+    ----------
+    near : entries, of which at least one per particle lies within the bound
+    turns : (t, 4) quaternions applied before an entry's rotation, or after it with ``of_reference``
+    shifts : about the entry's shift
+    bound : rotations beyond it weigh nothing
     """
     spectra, m = spectra_of(templates.volumes, data.band.limit), data.matched.shape[1]
     best = _Best(len(data), len(templates), data.matched.device)
@@ -262,7 +284,8 @@ def expect_near(
         if not len(e):
             continue
         rows, k = near.particle[e], near.label[e[:1]]
-        rotation = so3.multiply(near.rotation[e, None], turns)
+        centre = near.rotation[e, None]
+        rotation = so3.multiply(turns, centre) if of_reference else so3.multiply(centre, turns)
         shift = near.shift[e, None] + shifts.offset
         points = turned_points(rotation.flatten(0, 1), data.band.frequency)
         model = spectra.only(k).at(points.reshape(-1, 3)).reshape(len(e), len(turns), m)
@@ -270,7 +293,10 @@ def expect_near(
         y = data.moved(rows[:, None], shift)
         score = 2 * _real_products(y, model) + shifts.prior(shift)[:, :, None]
         top, s = score.max(dim=1)
-        best.add(rows, k, (top - energy + templates.log_share[k])[:, None], rotation, shift, s[:, None])
+        top = top - energy + templates.log_share[k]
+        if bound is not None:
+            top = top.masked_fill(~bound.allowed(rows, rotation), -torch.inf)
+        best.add(rows, k, top[:, None], rotation, shift, s[:, None])
         yield (done + 1) / len(batches)
     return best.posterior(templates.log_share, len(turns))
 

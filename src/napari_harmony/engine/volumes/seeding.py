@@ -2,36 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import numpy as np
 import torch
 
-from napari_harmony.engine.volumes.search import Observations, Shifts, Templates, expect_everywhere
+from napari_harmony.engine.volumes.search import Observations, Posterior, Templates
 from napari_harmony.engine.work import Work, portion
-from napari_harmony.transforms.spectra import volumes_from
+from napari_harmony.transforms import so3
+from napari_harmony.transforms.spectra import Band, spectra_of, turned_points, volumes_from
 
 #: Particles among which seeds are looked for.
 CANDIDATES = 120
+
+Look: TypeAlias = Callable[[Observations, torch.Tensor, Templates], Work[Posterior]]
 
 
 def seed_templates(
     data: Observations,
     classes: int,
     mask: torch.Tensor,
-    rotations: torch.Tensor,
-    shifts: Shifts,
+    look: Look,
+    frames: torch.Tensor | None,
     generator: torch.Generator,
 ) -> Work[Templates]:
-    """As many templates as ``classes``, each a denoised particle that those before explain badly."""
+    """As many templates as ``classes``, each a denoised particle that those before explain badly.
+
+    Parameters
+    ----------
+    look : expectation step of some particles, given with their rows, on one template
+    frames : (n, 4) rotations that turn particles into the frame that templates are wanted in; None: as they lie
+    """
     rows = torch.randperm(len(data), generator=generator)[:CANDIDATES].to(data.matched.device)
     pool = data.subset(rows)
-    denoised = denoise(pool) * mask
-    still = torch.zeros(len(pool), 3, device=rows.device)
+    denoised = denoise(pool)
+    if frames is not None:
+        denoised = turned(denoised, frames[rows], data.band)
+    denoised = denoised * mask
     best = torch.full((len(pool),), -torch.inf, device=rows.device)
     chosen = [int(torch.randint(len(pool), (1,), generator=generator))]
     for k in range(classes):
         template = Templates(denoised[chosen[-1:]], torch.zeros(1, device=rows.device))
-        work = expect_everywhere(pool, template, rotations, shifts, still)
-        found = yield from portion(work, k / classes, (k + 1) / classes)
+        found = yield from portion(look(pool, rows, template), k / classes, (k + 1) / classes)
         score = found.class_score[:, 0].clone()
         # A particle explains itself, noise and all.
         score[chosen[-1]] = -torch.inf
@@ -58,3 +71,10 @@ def denoise(data: Observations) -> torch.Tensor:
     variance = ((total - covered) / squared).clamp_min(0)
     samples = data.matched / (power + 1 / variance[band.shell].clamp_min(1e-9))
     return volumes_from(samples, band)
+
+
+def turned(volumes: torch.Tensor, rotation: torch.Tensor, band: Band) -> torch.Tensor:
+    """Volumes (n, b, b, b) turned by quaternions (n, 4), of what lies on the band."""
+    points = turned_points(so3.inverse(rotation), band.frequency)
+    samples = [spectra_of(v[None], band.limit).at(p)[0] for v, p in zip(volumes, points, strict=True)]
+    return volumes_from(torch.stack(samples), band)
