@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from napari_harmony._layers import ANGSTROM, KEY, LayerTuple, contrast_limits, pixel_size_of, role_of
 from napari_harmony._stacks import TomogramArray
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _ANGLES = ["rot", "tilt", "psi"]
+_OPEN_SHAPES = ("line", "path")
 _SAME_SIZE = 0.01  # voxels whose edges differ by more are no cubes
 _DRAWN = ("averages", "average volumes", "painted", "labels")
 
@@ -105,7 +107,8 @@ def points_in(points: Any, tomogram: Any) -> Coordinates:
 
     Parameters
     ----------
-    points : a napari Points layer in three dimensions; features ``rot``, ``tilt``, ``psi`` are taken as RELION's angles
+    points : a napari Points layer in three dimensions; features ``rot``, ``tilt``, ``psi`` are taken as RELION's
+        angles, and the others go into the table
     tomogram : the image layer they were picked in
 
     Raises
@@ -122,7 +125,32 @@ def points_in(points: Any, tomogram: Any) -> Coordinates:
     angles = points.features[_ANGLES].to_numpy(np.float64) if set(_ANGLES) <= set(points.features) else None
     if angles is not None and not np.isfinite(angles).all():
         angles = None  # points added by hand to those of a file have none
-    return points_to_coordinates(np.asarray(points.data) @ matrix.T + shift, angles=angles)
+    found = points_to_coordinates(np.asarray(points.data) @ matrix.T + shift, angles=angles)
+    others = points.features.drop(columns=[name for name in _ANGLES if name in points.features])
+    return replace(found, table=others.reset_index(drop=True)) if len(others.columns) else found
+
+
+def lines_in(shapes: Any, tomogram: Any) -> Coordinates:
+    """The corners of the lines and paths of a Shapes layer as coordinates in the voxels of a tomogram layer.
+
+    Their table has a column ``filament``: the number of the shape, from 1.
+
+    Raises
+    ------
+    InputError : shapes with other than three axes, or none that is a line or a path
+    """
+    if shapes.ndim != 3:
+        raise InputError(
+            f"layer '{shapes.name}' has shapes with {shapes.ndim} axes; lines in a tomogram have three, z, y and x."
+        )
+    drawn = zip(shapes.shape_type, shapes.data, strict=True)
+    lines = [(number, corners) for number, (kind, corners) in enumerate(drawn, 1) if kind in _OPEN_SHAPES]
+    if not lines:
+        raise InputError(f"layer '{shapes.name}' has no lines or paths; draw some along the filaments.")
+    matrix, shift = _to_voxels(shapes, tomogram)
+    found = points_to_coordinates(np.concatenate([corners for _, corners in lines]) @ matrix.T + shift)
+    numbers = np.repeat([number for number, _ in lines], [len(corners) for _, corners in lines])
+    return replace(found, table=pd.DataFrame({"filament": numbers}))
 
 
 def _to_voxels(points: Any, tomogram: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -169,3 +169,33 @@ def test_a_tomogram_file_is_cut_and_its_folder_suggested(qtbot: QtBot, made: Fak
 
 def test_options_of_the_command_line_are_not_spoken_of() -> None:
     assert in_words(ValueError("give the true voxel size with --pixel-size.")) == "give the true voxel size."
+
+
+def test_a_path_becomes_particles_along_it(qtbot: QtBot, dock: ExtractWidget, made: FakeTomogram) -> None:
+    paths = [np.array([[22, 18, 20], [22, 40, 20], [22, 50, 24.0]]), np.array([[20, 30, 50], [20, 36, 50.0]])]
+    closed = np.array([[22, 18, 20], [22, 40, 20], [22, 40, 30], [22, 18, 30.0]])
+    shapes = dock._viewer.add_shapes([*paths, closed], shape_type=["path", "line", "rectangle"], **made.space)
+    dock.source.setCurrentIndex([dock.source.itemText(i) for i in range(dock.source.count())].index(shapes.name))
+    dock.source.changed.emit()
+    assert "how far apart along them" in dock.reason_label.text() and not dock.run_button.isEnabled()
+    dock.every_spin.setValue(30)
+    assert dock.run_button.isEnabled()
+    press(qtbot, dock)
+    table = dock.session.data.table if dock.session.data is not None else None
+    assert table is not None and table["rlnHelicalTubeID"].astype(int).tolist() == [1] * 11 + [2] * 3
+    np.testing.assert_allclose(table["rlnHelicalTrackLengthAngst"].astype(float)[-3:], [0, 30, 60], atol=1e-3)
+    np.testing.assert_allclose(table["rlnAnglePsi"].astype(float)[-3:], 90, atol=1e-3)  # along y
+
+
+def test_features_tell_filaments_apart(dock: ExtractWidget) -> None:
+    points = dock.source.layer
+    dock.every_spin.setValue(40)
+    alone = dock.extraction().coordinates
+    assert set(alone.table["rlnHelicalTubeID"]) == {1}
+    points.features = {"filament": ["a", "a", "b", "b"]}
+    dock.update_button()
+    found = dock.extraction().coordinates
+    assert set(found.table["rlnHelicalTubeID"]) == {1, 2} and found.rotation is not None
+    points.features = {"filament": ["a", "a", "a", "b"]}
+    dock.update_button()
+    assert "filament b: a line needs at least two points" in dock.reason_label.text()

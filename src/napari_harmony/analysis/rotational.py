@@ -1,7 +1,13 @@
 """How often an average repeats as it is turned about its z axis: the rotational power spectrum of a tube.
 
 An average of n subunits around an axis has power at the order n, at its multiples, and at the low orders that say that
-it is off its axis (1) or flattened, as the missing wedge flattens it (2). Nothing here is told what n should be.
+it is off its axis (1) or drawn out to one side and the other (2), as the missing wedge draws it out. Nothing here is
+told what n should be.
+
+Of a tube that lies along the tilt axis the wedge blurs subunits on two opposite sides. That spreads each order over
+those 2 beside it, alike on both: for tilts from -a to a, the share (sin 2a / 2a)^2 of the power of n at n - 2 and at
+n + 2, which is 0.17 for 60 degrees. They have it at other radii, the lower order farther in, so rings should cover all
+of the wall, or one of them is made too much of.
 """
 
 from __future__ import annotations

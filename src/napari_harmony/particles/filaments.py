@@ -82,7 +82,7 @@ def sample_line(points: ArrayLike, step: float) -> LineSamples:
         raise InputError("a line needs at least two points at different places.")
     spline, parameter, length = _curve(given)
     count = int(length[-1] / step + 1e-9) + 1
-    track = step / _FINE * np.arange((count - 1) * _FINE + 1)
+    track = np.arange((count - 1) * _FINE + 1, dtype=np.float64) * (step / _FINE)
     fine = np.interp(track, length, parameter)
     slope = spline(fine, 1)
     frames = _carried(slope / np.linalg.norm(slope, axis=1, keepdims=True))

@@ -1,4 +1,4 @@
-"""Where particles were picked: a Points layer, or a file of coordinates."""
+"""Where particles were picked: a Points layer, a Shapes layer of lines, or a file of coordinates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog
 
 from napari_harmony._layers import role_of
 from napari_harmony._map_back import ROLES
-from napari_harmony._tomograms import points_in, tomogram_of
+from napari_harmony._tomograms import lines_in, points_in, tomogram_of
 from napari_harmony.errors import InputError
 from napari_harmony.particles.coordinates import COORDINATE_SUFFIXES, Coordinates, read_coordinates
 
@@ -22,7 +22,7 @@ _NOT_PICKED = ("labels", *ROLES)  # the plugin drew them
 
 
 class CoordinateSource(QComboBox):
-    """Offers the Points layers of the viewer and one file.
+    """Offers the Points and Shapes layers of the viewer and one file.
 
     Signals
     -------
@@ -37,14 +37,17 @@ class CoordinateSource(QComboBox):
         self._entries: list[Any] = [None]
         self._file: Path | None = None
         self._read: Coordinates | None = None
-        self.setToolTip("Points picked in the tomogram, or a .star (RELION), .tbl (Dynamo) or .csv file.")
+        self.setToolTip(
+            "Points picked in the tomogram, paths drawn along filaments (Shapes), or a .star (RELION), .tbl (Dynamo) "
+            "or .csv file."
+        )
         self.setMinimumContentsLength(12)
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.activated.connect(self._on_activated)
         self.refresh([])
 
     def refresh(self, layers: Iterable[Any]) -> None:
-        """Offer the Points layers among ``layers``; the choice stays where it can."""
+        """Offer the Points and Shapes layers among ``layers``; the choice stays where it can."""
         chosen = self._chosen
         self._layers = [layer for layer in layers if _is_picked(layer)]
         self._entries = [*self._layers, *([self._file] if self._file is not None else []), None]
@@ -56,13 +59,18 @@ class CoordinateSource(QComboBox):
 
     @property
     def _chosen(self) -> Any:
-        """A Points layer, the path of a file, or None."""
+        """A Points or Shapes layer, the path of a file, or None."""
         return self._entries[self.currentIndex()] if 0 <= self.currentIndex() < len(self._entries) else None
 
     @property
     def layer(self) -> Any:
-        """The chosen Points layer, or None."""
+        """The chosen Points or Shapes layer, or None."""
         return None if isinstance(self._chosen, Path) else self._chosen
+
+    @property
+    def are_lines(self) -> bool:
+        """Whether lines were drawn, so that their corners are no particles."""
+        return self.layer is not None and _is_drawn(self.layer)
 
     def set_file(self, path: Path) -> None:
         """Choose a file of coordinates."""
@@ -81,7 +89,7 @@ class CoordinateSource(QComboBox):
         """
         chosen = self._chosen
         if self.layer is not None:
-            return points_in(self.layer, tomogram)
+            return (lines_in if self.are_lines else points_in)(self.layer, tomogram)
         if not isinstance(chosen, Path):
             raise InputError("Pick particles in a Points layer, or choose a file of coordinates.")
         with warnings.catch_warnings():
@@ -104,7 +112,13 @@ class CoordinateSource(QComboBox):
 
 
 def _is_picked(layer: Any) -> bool:
-    """Whether a layer has points that somebody picked."""
+    """Whether a layer has points that somebody picked, or lines that somebody drew."""
     from napari.layers import Points
 
-    return isinstance(layer, Points) and role_of(layer) not in _NOT_PICKED
+    return _is_drawn(layer) or (isinstance(layer, Points) and role_of(layer) not in _NOT_PICKED)
+
+
+def _is_drawn(layer: Any) -> bool:
+    from napari.layers import Shapes
+
+    return isinstance(layer, Shapes) and layer.ndim == 3

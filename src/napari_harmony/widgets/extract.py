@@ -12,6 +12,7 @@ from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
+    QDoubleSpinBox,
     QFileDialog,
     QFormLayout,
     QFrame,
@@ -29,7 +30,13 @@ from napari_harmony._layers import KEY, fit_visible, particles_layer, role_of, s
 from napari_harmony._tomograms import is_tomogram, tomogram_of
 from napari_harmony.engine.events import Done, Event, Progress
 from napari_harmony.errors import HarmonyError, InputError
-from napari_harmony.particles.extract import Extracted, ExtractSettings, extract, plan_extraction
+from napari_harmony.particles.extract import (
+    Extracted,
+    ExtractSettings,
+    extract,
+    particles_along_lines,
+    plan_extraction,
+)
 from napari_harmony.particles.wedge import TiltRange
 from napari_harmony.session import Session, State, session_of
 from napari_harmony.widgets._coordinate_source import CoordinateSource
@@ -46,6 +53,7 @@ if TYPE_CHECKING:
     from napari_harmony.particles.tomogram import Tomogram
 
 NO_TOMOGRAM = "Open a tomogram first (File > Open Files, or File > Open Sample > napari-harmony)."
+NO_DISTANCE = "The coordinates are lines: say how far apart along them the particles are (Along a line)."
 NO_FOLDER = "Choose a folder for the subtomograms."
 _EDGE_WORDS = {"pad": "pad with the mean", "drop": "leave the particle out"}
 
@@ -107,6 +115,17 @@ class ExtractWidget(Dock):
         self.tomogram_combo.layer_changed.connect(self._on_tomogram)
         self.source = CoordinateSource()
         self.source.changed.connect(self._on_source)
+        self.every_spin = QDoubleSpinBox()
+        self.every_spin.setRange(0.0, 10_000.0)
+        self.every_spin.setDecimals(1)
+        self.every_spin.setSuffix(" \N{ANGSTROM SIGN}")
+        self.every_spin.setSpecialValueText("no")
+        self.every_spin.setKeyboardTracking(False)
+        self.every_spin.setToolTip(
+            "Of points traced along a filament, in their order, or of drawn paths: a particle every so many angstrom "
+            "along the line, turned so that z of the reference lies along it. A column or feature 'filament' tells "
+            "several apart."
+        )
         self.box_spin = QSpinBox()
         self.box_spin.setRange(8, 512)
         self.box_spin.setSingleStep(8)
@@ -141,6 +160,7 @@ class ExtractWidget(Dock):
         self.message_label.hide()
         self.run_row = RunRow(self.work, self.runner)
         for signal in (
+            self.every_spin.valueChanged,
             self.box_spin.valueChanged,
             self.bin_spin.valueChanged,
             self.edge_box.currentIndexChanged,
@@ -161,6 +181,7 @@ class ExtractWidget(Dock):
         rows: tuple[tuple[str, Any], ...] = (
             ("Tomogram", self.tomogram_combo),
             ("Coordinates", self.source),
+            ("Along a line", self.every_spin),
             ("Box", self.box_spin),
             ("Binning", self.bin_spin),
             ("Contrast", self.invert_box),
@@ -238,7 +259,7 @@ class ExtractWidget(Dock):
         self.run_row.on_state(state)
         for widget in (self.tomogram_combo, self.source, self.box_spin, self.bin_spin, self.invert_box, self.edge_box):
             widget.setEnabled(not state.busy)
-        for widget in (self.tilt_edit, self.folder_edit, self.folder_button):
+        for widget in (self.every_spin, self.tilt_edit, self.folder_edit, self.folder_button):
             widget.setEnabled(not state.busy)
         self.update_button()
 
@@ -266,9 +287,13 @@ class ExtractWidget(Dock):
         layer = self.tomogram_combo.layer
         if layer is None:
             raise InputError(NO_TOMOGRAM)
-        coordinates = self.source.coordinates(layer)
+        tomogram, coordinates = tomogram_of(layer), self.source.coordinates(layer)
+        if every := self.every_spin.value():
+            coordinates = particles_along_lines(tomogram, coordinates, every)
+        elif self.source.are_lines:
+            raise InputError(NO_DISTANCE)
         folder = self.folder_edit.text().strip()
-        found = Extraction(tomogram_of(layer), coordinates, self.settings, Path(folder).expanduser())
+        found = Extraction(tomogram, coordinates, self.settings, Path(folder).expanduser())
         found.check()
         if not folder:
             raise InputError(NO_FOLDER)
