@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from fake_run import FakeModel, make_result
 
+from napari_harmony.analysis.fsc import masked_fsc
 from napari_harmony.errors import InputError
 from napari_harmony.outputs import check_target, export_table, load_output, names, write_output
 from napari_harmony.particles import open_particles
@@ -19,6 +20,8 @@ from napari_harmony.particles.coordinates import read_coordinates
 from napari_harmony.particles.dataset import Particles
 from napari_harmony.particles.euler import angular_distance, quaternion_to_matrix, relion_to_matrix
 from napari_harmony.particles.mrc import write_volume
+from napari_harmony.particles.star import read_star
+from napari_harmony.particles.tomogram import open_volume
 from napari_harmony.particles.volumes import ArrayVolumes
 from napari_harmony.particles.wedge import TiltRange
 from napari_harmony.results import COLUMNS_3D, Result
@@ -230,3 +233,37 @@ def test_formats_of_the_other_dimension_are_refused(particles: Particles, tmp_pa
     with pytest.raises(InputError, match="a table of Dynamo describes subtomograms"):
         export_table(tmp_path / "a.tbl", particles, images)
     assert not list(tmp_path.glob("a.*"))
+
+
+def test_masked_curves_are_written_with_the_labels_of_relion(particles: Particles, tmp_path: Path) -> None:
+    result = with_halves(make_result(particles))
+    shape = np.indices(result.averages.shape[1:]) - result.averages.shape[1] // 2
+    ball = ((shape**2).sum(0) < 3).astype(np.float32)
+    assert result.half_averages is not None
+    halves = result.half_averages * 0.02 + ball
+    halves[1, 2] = 0  # a class without a second half
+    out = write_output(tmp_path / "out", particles, replace(result, averages=halves.mean(0), half_averages=halves))
+    assert not (out / "class_003_fsc.star").exists()
+    for number in (1, 2):
+        document = read_star(out / f"class_{number:03d}_fsc.star")
+        general, shells = document.table("general"), document.table("fsc")
+        assert general is not None and shells is not None
+        assert general.texts("rlnMaskName") == [f"class_{number:03d}_mask.mrc"]
+        mask = open_volume(out / f"class_{number:03d}_mask.mrc").read()
+        assert mask.max() == 1 and general.numbers("rlnParticleBoxFractionSolventMask")[0] == pytest.approx(
+            100 * mask.mean(), rel=1e-4
+        )
+        curves = masked_fsc(halves[0, number - 1], halves[1, number - 1], mask, seed=number - 1)
+        np.testing.assert_array_equal(shells.integers("rlnSpectralIndex"), np.arange(len(curves.masked)))
+        angstrom = shells.numbers("rlnAngstromResolution")
+        assert angstrom[0] == 999 and angstrom[1] == pytest.approx(result.averages.shape[1] * VOXEL)
+        for label, curve in (
+            ("rlnFourierShellCorrelationCorrected", curves.corrected),
+            ("rlnFourierShellCorrelationUnmaskedMaps", curves.unmasked),
+            ("rlnFourierShellCorrelationMaskedMaps", curves.masked),
+            ("rlnCorrectedFourierShellCorrelationPhaseRandomizedMaskedMaps", curves.randomised),
+        ):
+            np.testing.assert_allclose(shells.numbers(label), curve, atol=1e-5)
+    assert "under a mask, corrected" in (out / names.REPORT).read_text(encoding="utf-8")
+    write_output(out, particles, make_result(particles, classes=1))
+    assert names.volumes_in(out) == ("class_001.mrc",)

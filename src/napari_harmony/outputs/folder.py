@@ -12,10 +12,12 @@ from napari_harmony.outputs import names
 from napari_harmony.outputs.averages import write_averages
 from napari_harmony.outputs.columns import star_columns
 from napari_harmony.outputs.frc_table import write_frc
+from napari_harmony.outputs.masked_fsc import masked_curves, write_masked_fsc
 from napari_harmony.outputs.staging import staged
 from napari_harmony.outputs.summary import summarise, write_summary
 
 if TYPE_CHECKING:
+    from napari_harmony.analysis.fsc import MaskedFsc
     from napari_harmony.engine.settings import Settings
     from napari_harmony.particles.dataset import Particles
     from napari_harmony.results import Result
@@ -105,19 +107,21 @@ def write_output(
         raise InputError(f"{folder}: the result has {len(result)} rows, but the input {len(particles)} particles.")
     check_target(folder, [particles.path] if particles.path is not None else [])
     summary = summarise(particles, result, settings)
+    curves = masked_curves(result)
     if not particles.pixel_size_known and UNKNOWN_PIXEL_SIZE not in summary["warnings"]:
         summary["warnings"].append(UNKNOWN_PIXEL_SIZE)
     with staged(folder, (*names.OWNED, *names.volumes_in(folder))) as stage:
         _write_tables(stage, folder, particles, result)
         write_averages(stage, result)
         write_frc(stage / names.FRC, result)
+        write_masked_fsc(stage, result, curves)
         if model is not None:
             model.save(stage)
         if relion_job:
             from napari_harmony.outputs.relion_job import write_relion_job
 
             write_relion_job(stage, folder, result)
-        _write_report(stage, particles, result, summary)
+        _write_report(stage, particles, result, summary, curves)
         write_summary(stage / names.SUMMARY, summary)
     return folder
 
@@ -132,7 +136,13 @@ def _write_tables(stage: Path, folder: Path, particles: Particles, result: Resul
         write_cryosparc(stage / names.PARTICLES_CS, particles, columns)
 
 
-def _write_report(stage: Path, particles: Particles, result: Result, summary: dict[str, object]) -> None:
+def _write_report(
+    stage: Path,
+    particles: Particles,
+    result: Result,
+    summary: dict[str, object],
+    curves: Sequence[MaskedFsc | None],
+) -> None:
     from napari_harmony.report import render_report
 
-    (stage / names.REPORT).write_text(render_report(particles, result, summary), encoding="utf-8")
+    (stage / names.REPORT).write_text(render_report(particles, result, summary, curves), encoding="utf-8")

@@ -24,12 +24,22 @@ RELION_JOB = tuple(f"{RELION_ROOT}_{part}" for part in ("data.star", "model.star
 #: Every name a run may write. A new run replaces those of an earlier one and touches nothing else in the folder.
 OWNED = (PARTICLES, PARTICLES_IMAGES, PARTICLES_CS, AVERAGES, *HALVES, FRC, *MODEL, SUMMARY, REPORT, *RELION_JOB)
 
-_CLASS = re.compile(rf"class_\d{{3,}}(_half[12])?\.mrc|{RELION_ROOT}_class\d{{3,}}\.mrc")
+_CLASS = re.compile(rf"class_\d{{3,}}(_half[12]|_mask)?\.mrc|class_\d{{3,}}_fsc\.star|{RELION_ROOT}_class\d{{3,}}\.mrc")
 
 
 def class_file(number: int, half: int | None = None) -> str:
     """The average of a class of subtomograms, counted from 1, or of one of its half sets, 1 or 2."""
     return f"class_{number:03d}{'' if half is None else f'_half{half}'}.mrc"
+
+
+def class_fsc(number: int) -> str:
+    """The shell correlation of a class of subtomograms under a mask."""
+    return f"class_{number:03d}_fsc.star"
+
+
+def class_mask(number: int) -> str:
+    """That mask."""
+    return f"class_{number:03d}_mask.mrc"
 
 
 def relion_class_file(number: int) -> str:

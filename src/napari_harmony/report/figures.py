@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from napari_harmony.results import Result
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from napari_harmony.analysis.fsc import MaskedFsc
 
 #: Stands for the page's text colour while matplotlib draws; replaced by ``currentColor`` afterwards.
 _INK = "#010203"
@@ -41,12 +43,40 @@ def frc_svg(result: Result) -> str | None:
             axes.plot(
                 frequency, _median(floors), color=_INK, alpha=0.7, linewidth=1.2, linestyle="--", label="noise floor"
             )
-        axes.axhline(THRESHOLD, color=_INK, alpha=0.4, linewidth=0.8, linestyle=":", label="0.143")
-        axes.set(xlim=(0, float(frequency[-1])), ylim=(-0.15, 1.05), xlabel="resolution (Å)", ylabel=name)
-        axes.xaxis.set_major_formatter(lambda value, _: f"{1 / value:.3g}" if value > 0 else "")
-        axes.legend(loc="lower left", ncols=2, fontsize=8, frameon=False, labelcolor=_INK)
+        _finish_curves(axes, float(frequency[-1]), name)
 
     return _svg("frc", draw, (9.2, 3.4))
+
+
+def masked_fsc_svg(curves: Sequence[MaskedFsc | None], pixel_size: float) -> str | None:
+    """Half-map FSC of every class under its mask, as it is and corrected; None where no class has one.
+
+    Parameters
+    ----------
+    curves : one for each class, or None
+    pixel_size : angstrom per voxel of the half maps
+    """
+    shown = [(number, curve) for number, curve in enumerate(curves, start=1) if curve is not None]
+    if not shown:
+        return None
+
+    def draw(axes: Any) -> None:
+        for number, curve in shown:
+            frequency = np.arange(1, len(curve.masked)) / (curve.mask.shape[0] * pixel_size)
+            label = f"class {number}" if len(shown) <= _MOST_LABELS else None
+            axes.plot(frequency, curve.masked[1:], color=class_colour(number), linewidth=0.8, alpha=0.6)
+            axes.plot(frequency, curve.corrected[1:], color=class_colour(number), linewidth=1.6, label=label)
+        _finish_curves(axes, 1 / (2 * pixel_size), "FSC")
+
+    return _svg("masked-fsc", draw, (9.2, 3.4))
+
+
+def _finish_curves(axes: Any, last: float, name: str) -> None:
+    """The threshold, limits, labels and legend of resolution curves up to a frequency in 1 / angstrom."""
+    axes.axhline(THRESHOLD, color=_INK, alpha=0.4, linewidth=0.8, linestyle=":", label="0.143")
+    axes.set(xlim=(0, last), ylim=(-0.15, 1.05), xlabel="resolution (Å)", ylabel=name)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{1 / value:.3g}" if value > 0 else "")
+    axes.legend(loc="lower left", ncols=2, fontsize=8, frameon=False, labelcolor=_INK)
 
 
 def embedding_svg(result: Result) -> str | None:

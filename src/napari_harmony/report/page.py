@@ -12,8 +12,11 @@ from napari_harmony.report import figures
 from napari_harmony.report.pictures import central_slices, class_colour, data_uri
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
+    from napari_harmony.analysis.fsc import MaskedFsc
     from napari_harmony.particles.dataset import Particles
     from napari_harmony.results import Result
 
@@ -30,7 +33,9 @@ class Figure:
     note: str = ""
 
 
-def render_report(particles: Particles, result: Result, summary: dict[str, Any]) -> str:
+def render_report(
+    particles: Particles, result: Result, summary: dict[str, Any], curves: Sequence[MaskedFsc | None] = ()
+) -> str:
     """The report as one HTML page.
 
     Parameters
@@ -38,6 +43,7 @@ def render_report(particles: Particles, result: Result, summary: dict[str, Any])
     particles : the input
     result : of these particles
     summary : what ``summary.json`` holds
+    curves : of half maps of subtomograms under a mask, one for each class, where there are some
 
     Every text that comes from outside (names, paths, warnings) is escaped by the template.
     """
@@ -51,7 +57,7 @@ def render_report(particles: Particles, result: Result, summary: dict[str, Any])
         tiles=_tiles(result, summary),
         dimensions=result.dimensions,
         classes=_class_cards(result),
-        wide_figure=_wide_figure(result),
+        wide_figures=_wide_figures(result, curves),
         figures=_figures(result),
         pose_headings=[heading for _, heading, _ in _pose_columns(result)],
         particles=_particle_rows(result),
@@ -128,14 +134,22 @@ def _picture(average: NDArray[np.float32]) -> NDArray[np.floating]:
     return central_slices(average) if average.ndim == 3 else average
 
 
-def _wide_figure(result: Result) -> Figure | None:
+def _wide_figures(result: Result, curves: Sequence[MaskedFsc | None]) -> list[Figure]:
     svg = figures.frc_svg(result)
     kind = "shell" if result.dimensions == 3 else "ring"
     note = (
         f"Fourier {kind} correlation between two half-set averages of each class; the halves were split before "
         "alignment. Below the noise floor a curve says nothing."
     )
-    return Figure("Resolution of the class averages", svg, note) if svg else None
+    shown = [Figure("Resolution of the class averages", svg, note)] if svg else []
+    masked = figures.masked_fsc_svg(curves, result.average_pixel_size)
+    if masked:
+        note = (
+            "Shell correlation of the half maps under the outline of their class (thin lines), and what is left of it "
+            "when the part that the mask itself makes, measured with randomised phases, is taken off (thick lines)."
+        )
+        shown.append(Figure("The same under a mask, corrected", masked, note))
+    return shown
 
 
 def _figures(result: Result) -> list[Figure]:

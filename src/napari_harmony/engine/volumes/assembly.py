@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from napari_harmony.analysis.fsc import of_classes, worse_of
 from napari_harmony.engine.assembly import UNKNOWN_ANGLE, originals, warnings_of
 from napari_harmony.engine.preprocess import Geometry
 from napari_harmony.engine.settings import Settings
@@ -17,6 +18,7 @@ from napari_harmony.engine.volumes.discovery import Discovery
 from napari_harmony.engine.volumes.prepare import Prepared
 from napari_harmony.engine.volumes.refine import Refined
 from napari_harmony.engine.volumes.search import Posterior
+from napari_harmony.engine.volumes.symmetry import Symmetry
 from napari_harmony.results import COLUMNS_3D, Result
 from napari_harmony.transforms import so3
 
@@ -31,6 +33,7 @@ class Findings:
     found : classes, and what the halves say of them
     refined : poses
     averages : (k, b, b, b) of all members; half_averages : (2, k, b, b, b)
+    symmetry : of the classes
     origin : (m, 3) working voxels by which the particles were shifted before, as the input said
     """
 
@@ -39,6 +42,7 @@ class Findings:
     refined: Refined
     averages: NDArray[np.float32]
     half_averages: NDArray[np.float32]
+    symmetry: Symmetry
     origin: NDArray[np.float32] | None = None
 
     @property
@@ -69,6 +73,7 @@ def assemble(
     rows = _rows(findings, geometry, np.where(findings.member, number[label], 0))
     length = geometry.box * geometry.pixel_size
     junk = findings.found.junk.cpu().numpy()
+    masked = of_classes(findings.averages[order], findings.half_averages[:, order])
     return Result(
         table=_complete(rows, prepared),
         averages=findings.averages[order],
@@ -76,7 +81,7 @@ def assemble(
         frc=curves.frc[order],
         frc_floor=curves.floor[order],
         frc_frequency=(np.arange(1, curves.frc.shape[1] + 1) / length).astype(np.float32),
-        resolution=(length / curves.resolution[order]).astype(np.float32),
+        resolution=worse_of(length / curves.resolution[order], masked, geometry.pixel_size),
         pixel_size=pixel_size,
         summary={
             "parameters": asdict(settings),
@@ -103,7 +108,7 @@ def _rows(findings: Findings, geometry: Geometry, number: NDArray[np.int64]) -> 
         **{f"origin_{axis}": origin[:, i] * geometry.scale for i, axis in enumerate("xyz")},
         "angle_spread": np.rad2deg(refined.angle_spread.cpu().numpy()),
         "shift_spread": refined.shift_spread.cpu().numpy() * geometry.scale,
-        "flip_odds": flip_odds(posterior).cpu().numpy(),
+        "flip_odds": flip_odds(posterior, findings.symmetry).cpu().numpy(),
         "scale": 1.0,
         "contrast": refined.contrast.cpu().numpy(),
         "offset": 0.0,
@@ -123,11 +128,14 @@ def class_weight(posterior: Posterior) -> torch.Tensor:
     return torch.zeros_like(best.weight).index_add_(0, posterior.particle, posterior.weight * same)
 
 
-def flip_odds(posterior: Posterior) -> torch.Tensor:
-    """Posterior probability (n,) that the rotation is more than 90 degrees from its best, the class given."""
+def flip_odds(posterior: Posterior, symmetry: Symmetry) -> torch.Tensor:
+    """Posterior probability (n,) that the rotation is more than 90 degrees from its best, the class given.
+
+    Of all equivalents of a pose the nearest counts.
+    """
     best = posterior.best()
     same = posterior.label == best.label[posterior.particle]
-    turn = so3.angle_between(posterior.rotation, best.rotation[posterior.particle])
+    turn = symmetry.angle_between(posterior.rotation, best.rotation[posterior.particle])
     away = posterior.weight * (same & (turn > torch.pi / 2))
     total = torch.zeros_like(best.weight).index_add_(0, posterior.particle, away)
     return total / class_weight(posterior).clamp_min(1e-12)
