@@ -41,6 +41,9 @@ class Harmony:
     start : of subtomograms: ``search`` for orientations from nothing, or look near those of the ``input``
     local_search : degrees that rotations may differ from those of the input, None for 30
     free_rot : the input's rot, the turn about the reference's z axis, is unknown, as for filaments
+    symmetry : of subtomograms: ``C1`` for none, ``Cn``, ``Dn``
+    references : of subtomograms: files of volumes that classes start from
+    reference_lowpass : angstrom; finer detail of the references is not used
 
     Attributes
     ----------
@@ -72,6 +75,9 @@ class Harmony:
         start: str = "search",
         local_search: float | None = None,
         free_rot: bool = False,
+        symmetry: str = "C1",
+        references: Sequence[str] = (),
+        reference_lowpass: float = 60.0,
     ) -> None:
         self.classes = classes
         self.transforms = transforms
@@ -84,11 +90,20 @@ class Harmony:
         self.start = start
         self.local_search = local_search
         self.free_rot = free_rot
+        self.symmetry = symmetry
+        self.references = references
+        self.reference_lowpass = reference_lowpass
 
     @property
     def settings(self) -> Settings:
         """The parameters as the engine takes them; raises ``InputError`` for values that cannot be used."""
-        return Settings(**{**self.get_params(), "transforms": tuple(self.transforms)})
+        return Settings(
+            **{
+                **self.get_params(),
+                "transforms": tuple(self.transforms),
+                "references": tuple(map(str, self.references)),
+            }
+        )
 
     def fit(self, particles: Source, callback: Callback | None = None) -> Harmony:
         """Train a model on particles and return the estimator.

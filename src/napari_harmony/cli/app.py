@@ -57,6 +57,9 @@ def align(
     start: options.Start = "search",
     local_search: options.LocalSearch = None,
     free_rot: options.FreeRot = False,
+    symmetry: options.Symmetry = "C1",
+    reference: options.Reference = None,
+    reference_lowpass: options.ReferenceLowpass = 60.0,
     output_format: Annotated[str, typer.Option("--format", metavar="star|relion", help=options.FORMAT_HELP)] = "star",
     resume: options.Resume = False,
     json_progress: options.JsonProgress = False,
@@ -76,6 +79,9 @@ def align(
         start=start,
         local_search=local_search,
         free_rot=free_rot,
+        symmetry=symmetry,
+        reference=reference,
+        reference_lowpass=reference_lowpass,
     )
     options.check_format(output_format)
     run_align(

@@ -60,11 +60,21 @@ FreeRot = Annotated[
     bool,
     typer.Option("--free-rot", help="With '--start input': rot, the turn about the reference's z axis, is unknown."),
 ]
+Symmetry = Annotated[str, typer.Option(metavar="C1|Cn|Dn", help="Subtomograms: the point group of the particles.")]
+Reference = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE[,FILE...]",
+        help="Subtomograms: volumes (.mrc, .map) that classes start from.",
+        show_default="none: from single particles",
+    ),
+]
+ReferenceLowpass = Annotated[float, typer.Option(metavar="A", help="Finer detail of the references is not used.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")]
 JsonProgress = Annotated[bool, typer.Option("--json-progress", help="Print one JSON object per line.")]
 
 
-def make_settings(*, classes: str, transforms: str | None, **others: Any) -> Settings:
+def make_settings(*, classes: str, transforms: str | None, reference: str | None = None, **others: Any) -> Settings:
     """Settings from the words of the command line.
 
     Raises
@@ -77,7 +87,8 @@ def make_settings(*, classes: str, transforms: str | None, **others: Any) -> Set
     chosen = DEFAULT_TRANSFORMS
     if transforms is not None:
         chosen = tuple(word.strip() for word in transforms.split(",") if word.strip())
-    return Settings(classes=_classes(classes), transforms=chosen, **others)
+    references = tuple(word.strip() for word in (reference or "").split(",") if word.strip())
+    return Settings(classes=_classes(classes), transforms=chosen, references=references, **others)
 
 
 def check_positive(name: str, value: float) -> None:

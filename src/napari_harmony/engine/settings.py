@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +13,7 @@ PRESETS = ("fast", "balanced", "thorough")
 OBJECTIVES = ("harmony", "harmony-2022")
 
 STARTS = ("search", "input")
+LARGEST_ORDER = 100  # of a symmetry axis
 
 Preset = Literal["fast", "balanced", "thorough"]
 
@@ -38,6 +40,9 @@ class Settings:
     local_search : degrees that rotations may differ from those of the input, None for 30
     free_rot : of the input's angles rot, the turn about the reference's z axis, is unknown and searched over the whole
         circle, as of filaments of which only the direction is known
+    symmetry : point group of the particles: "C1" for none, Cn about z, Dn with two-fold axes across it
+    references : files of volumes that the classes start from, in place of single particles
+    reference_lowpass : angstrom; finer detail of the references is not used
     """
 
     classes: int | None = None
@@ -52,6 +57,9 @@ class Settings:
     start: str = "search"
     local_search: float | None = None
     free_rot: bool = False
+    symmetry: str = "C1"
+    references: tuple[str, ...] = ()
+    reference_lowpass: float = 60.0
 
     def __post_init__(self) -> None:
         if self.classes is not None and self.classes < 1:
@@ -63,6 +71,17 @@ class Settings:
         if self.objective not in OBJECTIVES:
             raise InputError(f"objective: '{self.objective}' is unknown; choose from {', '.join(OBJECTIVES)}.")
         self._check_start()
+        self._check_symmetry()
+        if not 0 < self.reference_lowpass < float("inf"):
+            raise InputError(f"reference_lowpass is {self.reference_lowpass:g}: give a positive number of angstrom.")
+
+    def _check_symmetry(self) -> None:
+        found = re.fullmatch("C([0-9]{1,3})|D([0-9]{1,3})", self.symmetry)
+        if found is None or not (1 <= int(found[1] or 2) <= LARGEST_ORDER and 2 <= int(found[2] or 2) <= LARGEST_ORDER):
+            raise InputError(
+                f"symmetry: '{self.symmetry}' is unknown; give C1 for none, C2, C3 ... or D2, D3 ... "
+                f"(up to {LARGEST_ORDER})."
+            )
 
     def _check_start(self) -> None:
         if self.start not in STARTS:
@@ -77,5 +96,9 @@ class Settings:
 
     def check_images(self) -> None:
         """Raise ``InputError`` where something was chosen that only subtomograms have."""
+        if self.symmetry != "C1":
+            raise InputError(f"symmetry: {self.symmetry} is for subtomograms; images have none, leave it out.")
+        if self.references:
+            raise InputError("references are for subtomograms; of images classes are found without, leave them out.")
         if self.start != "search":
             raise InputError("start: images are always searched from nothing; only subtomograms start from the input.")

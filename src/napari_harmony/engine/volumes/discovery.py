@@ -18,6 +18,7 @@ from napari_harmony.engine.volumes.halves import Alignment, compare_halves, deco
 from napari_harmony.engine.volumes.plans import ALL_ROTATIONS, EVERYWHERE, NEARBY, Plan, Stage
 from napari_harmony.engine.volumes.posteriors import carried, centred, pool, relabel
 from napari_harmony.engine.volumes.prepare import Prepared, soft_sphere
+from napari_harmony.engine.volumes.references import LOOKED_AT, References, looks_inverted
 from napari_harmony.engine.volumes.search import (
     Observations,
     Posterior,
@@ -32,6 +33,7 @@ from napari_harmony.engine.volumes.search import (
 )
 from napari_harmony.engine.volumes.seeding import seed_templates
 from napari_harmony.engine.volumes.start import Anchors
+from napari_harmony.engine.volumes.symmetry import Symmetry, axes_of
 from napari_harmony.engine.work import Work, portion, shares
 from napari_harmony.transforms import so3
 
@@ -47,9 +49,12 @@ class Search:
         generator: torch.Generator,
         transforms: tuple[str, ...],
         anchors: Anchors | None = None,
+        symmetry: str = "C1",
+        references: References | None = None,
     ) -> None:
         self.prepared, self.generator, self.transforms = prepared, generator, transforms
-        self.anchors = anchors
+        self.anchors, self.symmetry = anchors, Symmetry.of(symmetry, prepared.energy.device)
+        self.references = references
         self.geometry, self.device = prepared.geometry, prepared.energy.device
         self.mask = soft_sphere(self.geometry.box, self.geometry.mask_radius, self.device)
         self.sigma = max(1.0, self.geometry.max_shift / 3)
@@ -57,7 +62,16 @@ class Search:
     def part(self, rows: torch.Tensor) -> Search:
         """The search on some of the particles."""
         anchors = None if self.anchors is None else self.anchors.subset(rows)
-        return Search(self.prepared.subset(rows), self.generator, self.transforms, anchors)
+        name, references = self.symmetry.name, self.references
+        return Search(self.prepared.subset(rows), self.generator, self.transforms, anchors, name, references)
+
+    def sums(self, data: Observations, posterior: Posterior, classes: int) -> Sums:
+        """What the particles say of each class, its symmetry heeded."""
+        return accumulate(data, posterior, classes, self.symmetry.group)
+
+    def average(self, data: Observations, posterior: Posterior, classes: int) -> Templates:
+        """The averages of the classes as templates."""
+        return maximise(self.sums(data, posterior, classes), self.mask)
 
     def data(self, limit: float) -> Observations:
         """The particles up to ``limit`` cycles per mask diameter."""
@@ -65,15 +79,15 @@ class Search:
         return self.prepared.data.within(min(cycles, 0.5 * self.geometry.box - 1))
 
     def rotations(self, step: float) -> torch.Tensor:
-        """All rotations ``step`` degrees apart, or none where rotation is not among the transformations."""
+        """All different rotations ``step`` degrees apart, or none where rotation is not among the transformations."""
         if "rotation" not in self.transforms:
             return so3.identity(1, device=self.device)
-        return so3.rotation_grid(step, self.device)
+        return self.symmetry.unit(so3.rotation_grid(step, self.device))
 
     def turns(self, step: float) -> torch.Tensor:
         """Small rotations around one found on a grid ``step`` degrees fine, half as far apart."""
         none = so3.identity(device=self.device)
-        if self.anchors is not None and not self.anchors.free_rot:
+        if self.anchors is not None and not self.anchors.free_rot and self.references is None:
             step = min(step, float(np.rad2deg(self.anchors.reach)))
         if "rotation" not in self.transforms:
             return none[None]
@@ -116,32 +130,69 @@ class Search:
         turns = anchors.turns(step) if "rotation" in self.transforms else so3.identity(1, device=self.device)
         return (yield from expect_near(data, templates, around, turns, shifts, of_reference=True))
 
+    def alignment(self, data: Observations, stage: Stage) -> Alignment:
+        """How averages of halves are laid onto each other: freely, as far as their symmetry allows."""
+        rotations, shifts, free = self.rotations(stage.step), self.shifts(data, False), self.symmetry.free()
+        if len(self.symmetry) > 1:
+            offset = shifts.offset[(shifts.offset - self.symmetry.invariant(shifts.offset)).norm(dim=1) < 1e-3]
+            shifts = replace(shifts, offset=offset)
+            rotations = self.symmetry.onto_itself(stage.step / 3) if "rotation" in self.transforms else rotations
+        if "rotation" not in self.transforms:
+            free = torch.zeros_like(free)
+        return Alignment(data.band, rotations, shifts, free, self.symmetry, self.trusted())
+
+    def trusted(self) -> int:
+        """The first shell in which halves that agree prove something: beyond what common references showed both."""
+        if self.references is None:
+            return 0
+        beyond = int(np.ceil(self.geometry.box * self.geometry.pixel_size / self.references.lowpass))
+        return min(beyond, self.geometry.box // 2 - 3)
+
+    def inverted(self, stage: Stage) -> Work[bool]:
+        """Whether the references evidently have bright and dark exchanged."""
+        assert self.references is not None
+        some = self.part(torch.arange(min(LOOKED_AT, len(self.prepared)), device=self.device))
+        seen = yield from some.expect(some.data(stage.limit), self.references.both_signs(), stage, None)
+        return looks_inverted(seen, len(self.references))
+
+    def first(self, classes: int, stages: tuple[Stage, ...]) -> Work[Posterior]:
+        """From nothing, or from the input's poses, to ``classes`` classes in frames that fit the symmetry.
+
+        Where nothing says how the axes lie, classes are found without symmetry and then turned onto their axes.
+        """
+        known = self.anchors is not None or self.references is not None or "rotation" not in self.transforms
+        if known or len(self.symmetry) == 1:
+            return (yield from self.explore(classes, stages))
+        plain = Search(self.prepared, self.generator, self.transforms)
+        found = yield from portion(plain.explore(classes, stages), 0.0, 0.7)
+        self.sigma = plain.sigma
+        data = self.data(stages[0].limit)
+        turn = axes_of(plain.average(data, found, classes).volumes, self.symmetry, data.band)
+        label, still = torch.arange(classes, device=self.device), torch.zeros(classes, 3, device=self.device)
+        yield 0.75
+        upright = centred(carried(found, label, turn, still), classes, self.symmetry)
+        return (yield from portion(self.iterate(stages[-1:], classes, upright), 0.75, 1.0))
+
     def explore(self, classes: int, stages: tuple[Stage, ...]) -> Work[Posterior]:
         """From single particles to ``classes`` classes."""
         first = stages[0]
-        if self.anchors is not None and not self.anchors.free_rot:
+        if self.anchors is not None and not self.anchors.free_rot and self.references is None:
             posterior = yield from portion(self.divide(self.anchors.posterior(), first, classes), 0.0, 0.3)
             return (yield from portion(self.iterate(stages, classes, posterior), 0.3, 1.0))
         templates = yield from portion(self.seeds(first, classes), 0.0, 0.2)
         return (yield from portion(self.iterate(stages, classes, templates), 0.2, 1.0))
 
     def seeds(self, stage: Stage, classes: int) -> Work[Templates]:
-        """First templates: single particles, as the input turns them where it does."""
-        data = self.data(stage.limit)
-        shifts, anchors = self.shifts(data, False), self.anchors
-        if anchors is None:
-            rotations = self.rotations(stage.step)
+        """First templates: the references, then single particles, as the input turns them where it does."""
+        known = self.references.templates() if self.references is not None else None
+        if known is not None and len(known) >= classes:
+            return known
 
-            def look(pool: Observations, rows: torch.Tensor, template: Templates) -> Work[Posterior]:
-                still = torch.zeros(len(pool), 3, device=self.device)
-                return expect_everywhere(pool, template, rotations, shifts, still)
-        else:
+        def look(pool: Observations, rows: torch.Tensor, template: Templates) -> Work[Posterior]:
+            return self.part(rows).expect(pool, template, stage, None)
 
-            def look(pool: Observations, rows: torch.Tensor, template: Templates) -> Work[Posterior]:
-                return self.expect_anchored(pool, template, anchors.subset(rows), stage.step, shifts)
-
-        frames = anchors.rotation if anchors is not None else None
-        return seed_templates(data, classes, self.mask, look, frames, self.generator)
+        data, frames = self.data(stage.limit), self.anchors.rotation if self.anchors is not None else None
+        return (yield from seed_templates(data, classes, self.mask, look, frames, self.generator, known))
 
     def divide(self, start: Posterior, stage: Stage, classes: int) -> Work[Posterior]:
         """From one class in known poses to ``classes``, split in two again and again where their particles differ."""
@@ -149,12 +200,12 @@ class Search:
         rounds = max(1, int(np.ceil(np.log2(classes))))
         for done in range(rounds):
             if left < classes:
-                posterior = split(data, posterior, maximise(accumulate(data, posterior, left), self.mask))
+                posterior = split(data, posterior, self.average(data, posterior, left))
                 left *= 2
-            templates = maximise(accumulate(data, posterior, left), self.mask)
+            templates = self.average(data, posterior, left)
             work = self.expect(data, templates, stage, posterior)
             posterior = yield from portion(work, done / rounds, (done + 1) / rounds)
-            posterior = centred(posterior, left)
+            posterior = centred(posterior, left, self.symmetry)
         count = torch.zeros(left, device=self.device).index_add_(0, posterior.label, posterior.weight)
         return relabel(posterior, sorted(count.topk(classes).indices.tolist()))
 
@@ -167,10 +218,10 @@ class Search:
             data = self.data(stage.limit)
             for _ in range(stage.iterations):
                 if posterior is not None:
-                    templates = maximise(accumulate(data, posterior, classes), self.mask)
+                    templates = self.average(data, posterior, classes)
                 assert templates is not None
                 posterior = yield from portion(self.expect(data, templates, stage, posterior), *next(spans))
-                posterior = centred(posterior, classes)
+                posterior = centred(posterior, classes, self.symmetry)
                 self._learn_sigma(posterior)
         assert posterior is not None
         return posterior
@@ -183,15 +234,15 @@ class Search:
         data, posterior, left = self.data(stage.limit), start, many
         for (begin, end), divide in zip(shares((4, 2, 2)), (False, True, False), strict=True):
             if divide:
-                posterior = split(data, posterior, maximise(accumulate(data, posterior, left), self.mask))
+                posterior = split(data, posterior, self.average(data, posterior, left))
                 left *= 2
-            sums = accumulate(data, posterior, left)
+            sums = self.sums(data, posterior, left)
             templates = maximise(sums, self.mask)
             after = yield from portion(self.expect(data, templates, stage, posterior), begin, end)
             # A split is first tried out: half-way classes are only dropped once they moved.
             scores = fair_scores(data, posterior, after, sums, templates)
             kept = list(range(left)) if divide else eliminate(scores, classes)
-            posterior, left = centred(relabel(after, kept), len(kept)), len(kept)
+            posterior, left = centred(relabel(after, kept), len(kept), self.symmetry), len(kept)
         return posterior, left
 
     def check(self, plan: Plan, start: Posterior, many: int, classes: int) -> Work[Posterior]:
@@ -201,7 +252,7 @@ class Search:
 
     def preview(self, stage: Stage, posterior: Posterior, classes: int) -> Preview:
         """The classes as volumes, with the number of particles of each."""
-        sums = accumulate(self.data(stage.limit), posterior, classes)
+        sums = self.sums(self.data(stage.limit), posterior, classes)
         volumes = maximise(sums, self.mask).volumes
         return Preview(volumes.cpu().numpy(), sums.share.cpu().numpy(), 0)
 
@@ -242,9 +293,12 @@ def discover(
     rows = _split(len(search.prepared), search.generator)
     halves = [search.part(r.to(search.device)) for r in rows]
     many = over_cluster(classes, min(len(r) for r in rows))
+    if search.references is not None:
+        # Classes beyond those that are wanted could take the place of a reference, and its frame with it.
+        classes = many = max(classes or 1, len(search.references))
     found = []
     for number, half in enumerate(halves, 1):
-        found.append((yield from _named(f"searching half {number} of 2", half.explore(many, plan.explore))))
+        found.append((yield from _named(f"searching half {number} of 2", half.first(many, plan.explore))))
     search.sigma = sum(h.sigma for h in halves) / 2
     union = pool(found[0], found[1], rows, many)
     settled, kept = yield from _named("settling classes", search.settle(plan.weigh, union, 2 * many, classes))
@@ -268,21 +322,21 @@ def _compare(
     """Correlate the halves' averages, and score each half's particles under the other half's classes and decoys."""
     data, stage = search.data(plan.weigh.limit), plan.weigh
     classes, joint = posterior.class_score.shape[1], posterior.best().label
-    how = Alignment(data.band, search.rotations(stage.step), search.shifts(data, False))
-    target = maximise(accumulate(data, posterior, classes), search.mask)
+    how = search.alignment(data, stage)
+    target = search.average(data, posterior, classes)
     placed: list[Sums] = []
     for i, (half, found, part) in enumerate(zip(halves, checks, rows, strict=True)):
         on = yield from portion(
             _onto(target, half, stage, found, joint[part.to(joint.device)], how), 0.1 * i, 0.1 * i + 0.1
         )
-        placed.append(accumulate(half.prepared.data, on, classes))
+        placed.append(half.sums(half.prepared.data, on, classes))
     comparison = compare_halves(placed[0], placed[1], search.mask, how, search.generator)
     agreement = yield from portion(comparison, 0.2, 0.4)
     margins = torch.zeros(len(posterior))
     for i, half in enumerate(halves):
         others = halves[1 - i].data(stage.limit)
-        templates = maximise(accumulate(others, checks[1 - i], checks[1 - i].class_score.shape[1]), search.mask)
-        false = decoy_templates(templates, search.mask, others.band, search.generator)
+        templates = halves[1 - i].average(others, checks[1 - i], checks[1 - i].class_score.shape[1])
+        false = decoy_templates(templates, search.mask, others.band, search.symmetry, search.generator)
         seen, start = half.data(stage.limit), 0.4 + 0.3 * i
         real = yield from portion(half.expect(seen, templates, stage, checks[i]), start, start + 0.15)
         fake = yield from portion(half.expect(seen, false, stage, checks[i]), start + 0.15, start + 0.3)
@@ -299,7 +353,7 @@ def _onto(
     ``joint`` (n,) says in which joint class each particle of the half is.
     """
     count, device = found.class_score.shape[1], joint.device
-    averages = maximise(accumulate(half.data(stage.limit), found, count), half.mask).volumes
+    averages = half.average(half.data(stage.limit), found, count).volumes
     common = torch.bincount(found.best().label * len(target) + joint, minlength=count * len(target))
     mine, theirs = linear_sum_assignment(common.reshape(count, len(target)).cpu().numpy(), maximize=True)
     label = torch.zeros(count, dtype=torch.long, device=device)

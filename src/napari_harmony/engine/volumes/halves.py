@@ -23,17 +23,24 @@ from napari_harmony.engine.volumes.search import (
     filtered,
     signal_variance,
 )
+from napari_harmony.engine.volumes.symmetry import Symmetry
 from napari_harmony.engine.work import Work, finish
 from napari_harmony.transforms.spectra import Band, spectra_of, turned_points, volumes_from
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """How averages are aligned: on a band, over rotations and shifts, then refined."""
+    """How averages are aligned: on a band, over rotations and shifts, then refined along the ``free`` (6,) axes.
+
+    Where they agree counts from the shell ``trusted``.
+    """
 
     band: Band
     rotations: torch.Tensor
     shifts: Shifts
+    free: torch.Tensor
+    symmetry: Symmetry
+    trusted: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,7 @@ def fit_onto(volumes: torch.Tensor, target: torch.Tensor, how: Alignment) -> Pla
             best.shift,
             norm,
             how.shifts.sigma,
-            free=torch.ones(6, device=device) if len(how.rotations) > 1 else torch.zeros(6, device=device),
+            free=how.free,
         )
     )
     return Placed(sharp.rotation, sharp.shift)
@@ -97,12 +104,12 @@ def compare_halves(
     rounds = max(DECOYS, int(np.ceil(LEAST_DECOYS / max(1, complete.sum()))))
     curves, by_chance = [], []
     for k in map(int, np.flatnonzero(complete)):
-        decoys = [_decoy(two, k, mask, first.band, generator) for _ in range(rounds)]
+        decoys = [_decoy(two, k, mask, first.band, how.symmetry, generator) for _ in range(rounds)]
         plain = torch.stack([two.plain[k], *(d.plain[0] for d in decoys)])
         coarse = torch.stack([two.filtered[k], *(d.filtered[0] for d in decoys)])
         placed = fit_onto(coarse, one.filtered[k], how)
         rings = _correlation(plain, one.plain[k], placed, first.band)
-        alike = _correlation(coarse, one.filtered[k], placed, first.band, together=True)[:, 0]
+        alike = _correlation(coarse, one.filtered[k], placed, first.band, together_from=how.trusted)[:, 0]
         values[k], likeness[k] = rings[0], alike[0]
         curves.append(rings[1:])
         by_chance.append(alike[1:])
@@ -116,22 +123,24 @@ def compare_halves(
 
 
 def _correlation(
-    volumes: torch.Tensor, target: torch.Tensor, placed: Placed, band: Band, together: bool = False
+    volumes: torch.Tensor, target: torch.Tensor, placed: Placed, band: Band, together_from: int | None = None
 ) -> np.ndarray:
-    """Shell correlations (n, shells) of volumes at their poses with the target, or over all shells ``together``."""
+    """Shell correlations (n, shells) of volumes at their poses with the target, or over all from a shell together."""
     ones = torch.ones(1, len(band.index), device=volumes.device)
     data = Observations(cropped(volumes, band.box, band), ones, band)
     seen = data.moved(torch.arange(len(volumes), device=volumes.device), placed.shift)
     points = turned_points(placed.rotation, band.frequency)
     model = spectra_of(target[None], band.limit).at(points.reshape(-1, 3)).reshape(len(volumes), -1)
-    ring = torch.zeros_like(band.shell) if together else band.shell
+    ring = band.shell if together_from is None else (band.shell < together_from).long()
     return ring_correlation(model, seen, ring, len(volumes)).cpu().numpy().astype(np.float32)
 
 
-def _decoy(averages: Averages, k: int, mask: torch.Tensor, band: Band, generator: torch.Generator) -> Averages:
-    """One class's average with the same power in every shell but without structure."""
+def _decoy(
+    averages: Averages, k: int, mask: torch.Tensor, band: Band, symmetry: Symmetry, generator: torch.Generator
+) -> Averages:
+    """One class's average with the same power in every shell and the same symmetry, but without structure."""
     noise = torch.randn(mask.shape, generator=generator).to(mask.device) * mask
-    drawn = cropped(noise[None], band.box, band)
+    drawn = cropped(symmetry.averaged(noise[None], band), band.box, band)
     return Averages(*(_with_spectrum(drawn, v[k : k + 1], band) for v in (averages.plain, averages.filtered)))
 
 
@@ -146,8 +155,10 @@ def _shell_power(samples: torch.Tensor, band: Band) -> torch.Tensor:
     return power.index_add_(1, band.shell, samples.abs() ** 2)
 
 
-def decoy_templates(templates: Templates, mask: torch.Tensor, band: Band, generator: torch.Generator) -> Templates:
-    """Templates of the same spectra and shares without structure."""
+def decoy_templates(
+    templates: Templates, mask: torch.Tensor, band: Band, symmetry: Symmetry, generator: torch.Generator
+) -> Templates:
+    """Templates of the same spectra, symmetry and shares without structure."""
     noise = torch.randn(templates.volumes.shape, generator=generator).to(mask.device) * mask
-    drawn = cropped(noise, band.box, band)
+    drawn = cropped(symmetry.averaged(noise, band), band.box, band)
     return Templates(_with_spectrum(drawn, templates.volumes, band), templates.log_share)

@@ -7,16 +7,21 @@ from dataclasses import replace
 import torch
 
 from napari_harmony.engine.volumes.search import Posterior
+from napari_harmony.engine.volumes.symmetry import Symmetry
 from napari_harmony.transforms import so3
 
 
-def centred(posterior: Posterior, classes: int) -> Posterior:
-    """The same with every class moved so that its particles are, on average, picked at their centre."""
+def centred(posterior: Posterior, classes: int, symmetry: Symmetry | None = None) -> Posterior:
+    """The same with every class moved so that its particles are, on average, picked at their centre.
+
+    A symmetric class only moves as its symmetry allows.
+    """
     matrix = so3.to_matrix(posterior.rotation)
     in_class = torch.einsum("eij,ej->ei", matrix, posterior.shift) * posterior.weight[:, None]
     total = torch.zeros(classes, 3, device=in_class.device).index_add_(0, posterior.label, in_class)
     count = torch.zeros(classes, device=in_class.device).index_add_(0, posterior.label, posterior.weight)
-    mean = (total / count.clamp_min(1e-6)[:, None])[posterior.label]
+    mean = total / count.clamp_min(1e-6)[:, None]
+    mean = (mean if symmetry is None else symmetry.invariant(mean))[posterior.label]
     return replace(posterior, shift=posterior.shift - torch.einsum("eij,ei->ej", matrix, mean))
 
 

@@ -18,9 +18,10 @@ from napari_harmony.engine.volumes.assembly import Findings, assemble
 from napari_harmony.engine.volumes.discovery import Discovery, Search, discover, over_cluster
 from napari_harmony.engine.volumes.plans import PLANS
 from napari_harmony.engine.volumes.prepare import Prepared, prepare
+from napari_harmony.engine.volumes.references import References, load_references
 from napari_harmony.engine.volumes.refine import Refined, refine
 from napari_harmony.engine.volumes.saved import load_discovery, save_discovery
-from napari_harmony.engine.volumes.search import Posterior, accumulate, filtered, maximise, signal_variance, with_poses
+from napari_harmony.engine.volumes.search import Posterior, filtered, signal_variance, with_poses
 from napari_harmony.engine.volumes.start import Start, start_of
 from napari_harmony.engine.work import Work, portion
 from napari_harmony.errors import InputError
@@ -32,6 +33,10 @@ LEAST_PARTICLES = 8
 #: Band, in cycles per mask diameter, on which final poses are refined, and how often averages and poses take turns.
 REFINE_BAND = {"fast": 11.0, "balanced": 14.0, "thorough": 18.0}
 ROUNDS = {"fast": 1, "balanced": 2, "thorough": 3}
+INVERTED = (
+    "the particles fit the references better with bright and dark exchanged; invert the references, or extract the "
+    "subtomograms with the other contrast"
+)
 
 
 class VolumeRun:
@@ -52,6 +57,7 @@ class VolumeRun:
         search = n * over_cluster(self.settings.classes, max(2, n // 2)) * 4e-3 + 2
         return {
             "reading": n * 2e-3,
+            **({"checking references": 5.0} if self.settings.references else {}),
             "searching half 1 of 2": search,
             "searching half 2 of 2": search,
             "settling classes": 1.5 * search,
@@ -76,7 +82,10 @@ class VolumeRun:
         start = self._start(rows, usable)
         if start is not None:
             usable = start.placed(usable)
-        search = Search(usable, self.generator, self.settings.transforms, start.anchors if start else None)
+        anchors = start.anchors if start is not None else None
+        references = self._references(usable)
+        search = Search(usable, self.generator, self.settings.transforms, anchors, self.settings.symmetry, references)
+        warnings = yield from self._check_references(search)
         found = yield from self._discover(search)
         findings = yield from self.clock.follow("refining poses", self._finish(search, rows, found))
         if start is not None:
@@ -84,9 +93,11 @@ class VolumeRun:
         provenance = {
             "device": describe_device(self.device),
             "objective": self.settings.objective,
+            "references": list(self.settings.references),
             "seconds": {stage: round(seconds, 2) for stage, seconds in self.clock.seconds.items()},
         }
-        return assemble(prepared, findings, self.settings, self.particles.pixel_size, provenance)
+        result = assemble(prepared, findings, self.settings, self.particles.pixel_size, provenance)
+        return replace(result, summary={**result.summary, "warnings": [*result.warnings, *warnings]})
 
     def _usable(self, prepared: Prepared) -> tuple[Prepared, np.ndarray]:
         """The usable particles, sorted by their fingerprints, and their rows in the input."""
@@ -104,6 +115,19 @@ class VolumeRun:
         if self.settings.start != "input":
             return None
         return start_of(self.particles, self.settings, rows, usable.geometry.scale).to(self.device)
+
+    def _references(self, usable: Prepared) -> References | None:
+        """The user's references, where there are any."""
+        paths, lowpass = self.settings.references, self.settings.reference_lowpass
+        return load_references(paths, lowpass, usable) if paths else None
+
+    def _check_references(self, search: Search) -> Generator[Event, None, list[str]]:
+        """What to say of the references."""
+        if search.references is None:
+            return []
+        stage = PLANS[self.settings.preset].explore[0]
+        inverted = yield from self.clock.follow("checking references", search.inverted(stage))
+        return [INVERTED] if inverted else []
 
     def _discover(self, search: Search) -> Generator[Event, None, Discovery]:
         """The search, or what an interrupted run had found."""
@@ -129,15 +153,24 @@ class VolumeRun:
             refined = yield from portion(work, 0.9 * done / rounds, 0.9 * (done + 1) / rounds)
             placed = with_poses(posterior, refined.rotation, refined.shift)
         members = placed.entries(kept[placed.particle]) if kept.any() else placed
-        sums = accumulate(search.prepared.data, members, classes)
+        sums = search.sums(search.prepared.data, members, classes)
         variance = signal_variance(sums)
         averages = filtered(sums, variance) * search.mask
         half_averages = torch.stack([filtered(half, variance) for half in found.halves])
-        return Findings(rows, found, refined, averages.cpu().numpy().astype(np.float32), half_averages.cpu().numpy())
+        if search.anchors is None:
+            refined = replace(refined, rotation=search.symmetry.canonical(refined.rotation))
+        return Findings(
+            rows,
+            found,
+            refined,
+            averages.cpu().numpy().astype(np.float32),
+            half_averages.cpu().numpy(),
+            search.symmetry,
+        )
 
     def _refine(self, search: Search, posterior: Posterior, classes: int, sigma: float) -> Work[Refined]:
         data, best, transforms = search.data(REFINE_BAND[self.settings.preset]), posterior.best(), search.transforms
-        templates = maximise(accumulate(data, posterior, classes), search.mask)
+        templates = search.average(data, posterior, classes)
         energy = 2 * search.prepared.energy[:, : int(data.band.shell.max()) + 1].sum(1)
         move = "translation" in transforms and search.geometry.max_shift > 0
         free = torch.tensor(3 * ["rotation" in transforms] + 3 * [move], dtype=torch.float32, device=self.device)

@@ -339,8 +339,8 @@ class Sums:
         return Sums(self.grids[:, labels], self.share[labels], self.band)
 
 
-def accumulate(data: Observations, posterior: Posterior, classes: int) -> Sums:
-    """Weighted sums over particles turned onto their class."""
+def accumulate(data: Observations, posterior: Posterior, classes: int, group: torch.Tensor | None = None) -> Sums:
+    """Weighted sums over particles turned onto their class, and by every element of its symmetry ``group`` (h, 4)."""
     g, m = grid_edge(data.band.limit), data.matched.shape[1]
     total = torch.zeros(3, classes, g, g, g, device=data.matched.device)
     counted = posterior.entries(posterior.weight > 0)
@@ -348,8 +348,10 @@ def accumulate(data: Observations, posterior: Posterior, classes: int) -> Sums:
         rows, weight = counted.particle[part], counted.weight[part, None]
         y = data.moved(rows, counted.shift[part]) * weight
         power = data.power_of(rows) * weight
-        points = turned_points(counted.rotation[part], data.band.frequency)
-        insert(total, counted.label[part], points, [y.real, y.imag, power.expand(y.shape)])
+        values = [y.real, y.imag, power.expand(y.shape)]
+        for element in so3.identity(1, device=total.device) if group is None else group:
+            points = turned_points(so3.multiply(element, counted.rotation[part]), data.band.frequency)
+            insert(total, counted.label[part], points, values)
     share = torch.zeros(classes, device=total.device).index_add_(0, counted.label, counted.weight)
     return Sums(add_mates(total), share, data.band)
 

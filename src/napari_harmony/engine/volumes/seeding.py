@@ -26,6 +26,7 @@ def seed_templates(
     look: Look,
     frames: torch.Tensor | None,
     generator: torch.Generator,
+    known: Templates | None = None,
 ) -> Work[Templates]:
     """As many templates as ``classes``, each a denoised particle that those before explain badly.
 
@@ -33,6 +34,7 @@ def seed_templates(
     ----------
     look : expectation step of some particles, given with their rows, on one template
     frames : (n, 4) rotations that turn particles into the frame that templates are wanted in; None: as they lie
+    known : templates to go on from, the first of the ``classes``
     """
     rows = torch.randperm(len(data), generator=generator)[:CANDIDATES].to(data.matched.device)
     pool = data.subset(rows)
@@ -41,7 +43,12 @@ def seed_templates(
         denoised = turned(denoised, frames[rows], data.band)
     denoised = denoised * mask
     best = torch.full((len(pool),), -torch.inf, device=rows.device)
-    chosen = [int(torch.randint(len(pool), (1,), generator=generator))]
+    if known is None:
+        chosen = [int(torch.randint(len(pool), (1,), generator=generator))]
+    else:
+        best = (yield from look(pool, rows, known)).class_score.amax(1)
+        chosen = [_far(best, [], generator)]
+        classes -= len(known)
     for k in range(classes):
         template = Templates(denoised[chosen[-1:]], torch.zeros(1, device=rows.device))
         found = yield from portion(look(pool, rows, template), k / classes, (k + 1) / classes)
@@ -49,18 +56,33 @@ def seed_templates(
         # A particle explains itself, noise and all.
         score[chosen[-1]] = -torch.inf
         best = torch.maximum(best, score)
-        known = best.clone()
-        known[chosen] = torch.inf
-        distance = (torch.quantile(best, 0.98) - known).clamp_min(0) ** 2
-        if distance.sum() <= 0:
-            distance = torch.ones_like(distance)
-        chosen.append(int(torch.multinomial(distance.cpu(), 1, generator=generator)))
-    share = torch.full((classes,), -float(np.log(classes)), device=rows.device)
-    return Templates(denoised[chosen[:classes]], share)
+        chosen.append(_far(best, chosen, generator))
+    drawn = denoised[chosen[:classes]]
+    volumes = drawn if known is None else torch.cat([known.volumes, drawn])
+    share = torch.full((len(volumes),), -float(np.log(len(volumes))), device=rows.device)
+    return Templates(volumes, share)
+
+
+def _far(best: torch.Tensor, chosen: list[int], generator: torch.Generator) -> int:
+    """A particle that templates explain badly, by chance; ``best`` (n,) is the score of each under all of them."""
+    known = best.clone()
+    known[chosen] = torch.inf
+    distance = (torch.quantile(best, 0.98) - known).clamp_min(0) ** 2
+    if distance.sum() <= 0:
+        distance = torch.ones_like(distance)
+    return int(torch.multinomial(distance.cpu(), 1, generator=generator))
 
 
 def denoise(data: Observations) -> torch.Tensor:
     """Every particle on its own (n, b, b, b), filtered by the signal's power in each shell."""
+    band, power = data.band, data.power
+    variance = signal_variance_of(data)
+    samples = data.matched / (power + 1 / variance[band.shell].clamp_min(1e-9))
+    return volumes_from(samples, band)
+
+
+def signal_variance_of(data: Observations) -> torch.Tensor:
+    """Power of the particles' signal in each shell (shells,), where nothing else is known of it."""
     band, power = data.band, data.power
     count = int(band.shell.max()) + 1
     zeros = torch.zeros(count, device=power.device)
@@ -68,9 +90,7 @@ def denoise(data: Observations) -> torch.Tensor:
     # The power of matched samples is that of the signal times squared coverage, plus coverage for the noise.
     total = zeros.clone().index_add_(0, band.shell, (data.matched.abs() ** 2).mean(0))
     squared = zeros.clone().index_add_(0, band.shell, (power**2).mean(0)).clamp_min(1e-6)
-    variance = ((total - covered) / squared).clamp_min(0)
-    samples = data.matched / (power + 1 / variance[band.shell].clamp_min(1e-9))
-    return volumes_from(samples, band)
+    return ((total - covered) / squared).clamp_min(0)
 
 
 def turned(volumes: torch.Tensor, rotation: torch.Tensor, band: Band) -> torch.Tensor:
