@@ -19,7 +19,7 @@ from napari_harmony._writer import write_volume_file
 from napari_harmony.errors import InputError
 from napari_harmony.particles import open_particles
 from napari_harmony.particles.dataset import Particles
-from napari_harmony.particles.euler import relion_to_matrix
+from napari_harmony.particles.euler import matrix_to_relion, relion_to_matrix
 from napari_harmony.particles.extract import ExtractSettings, extract
 from napari_harmony.results import Result
 from napari_harmony.widgets._map_back import with_colormap
@@ -74,6 +74,37 @@ def test_the_averages_lie_where_the_particles_are(
     for place, kind in zip(made.truth[["z", "y", "x"]].to_numpy(), made.truth["kind"], strict=True):
         region = tuple(slice(c - 8, c + 9) for c in np.round(place).astype(int))
         assert set(np.unique(numbers[region])) == {0, kind + 1}
+
+
+def test_boxes_that_were_cut_turned_are_put_back_as_they_lay(
+    made: FakeTomogram, viewer: ViewerModel, tmp_path: Path
+) -> None:
+    """RELION 4: the particle is A_subtomogram A_particle, its centre at coordinate - A_subtomogram origin."""
+    cut(viewer, tmp_path)
+    truth = made.truth[["rot", "tilt", "psi"]].to_numpy()
+    places = made.truth[["x", "y", "z"]].to_numpy()
+    box_angles = np.random.default_rng(5).uniform((-180, 0, -180), (180, 180, 180), (len(truth), 3))
+    in_box = np.swapaxes(relion_to_matrix(box_angles), 1, 2)  # A of the boxes
+    inner = np.swapaxes(in_box, 1, 2) @ np.swapaxes(relion_to_matrix(truth), 1, 2)  # A of the particles inside
+    angles = matrix_to_relion(np.swapaxes(inner, 1, 2))
+    whole = np.round(places)
+    origins = np.einsum("nji,nj->ni", in_box, whole - places)
+    text = "data_optics\n\nloop_\n_rlnOpticsGroup\n_rlnImagePixelSize\n_rlnImageDimensionality\n"
+    text += f"_rlnTomoTiltSeriesPixelSize\n1 {VOXEL} 3 {VOXEL}\n\ndata_particles\n\nloop_\n_rlnImageName\n"
+    labels = [f"rlnTomoSubtomogram{name}" for name in ("Rot", "Tilt", "Psi")]
+    labels += [f"rlnCoordinate{axis}" for axis in "XYZ"] + [f"rlnOrigin{axis}Angst" for axis in "XYZ"]
+    text += "_rlnOpticsGroup\n" + "".join(f"_{label}\n" for label in labels)
+    earlier = np.random.default_rng(6).normal(0, 30, (len(truth), 3))  # of a previous run, to be forgotten
+    for row, values in enumerate(np.hstack([box_angles, whole, earlier])):
+        text += f"subtomograms/{row + 1:06d}.mrc 1 " + " ".join(f"{value:.9f}" for value in values) + "\n"
+    (tmp_path / "turned.star").write_text(text + "\n")
+    particles = open_particles(tmp_path / "turned.star")
+    result = make_result_3d(4, 2, truth=made.truth)
+    table = result.table.copy()
+    table[["rot", "tilt", "psi"]], table[["origin_x", "origin_y", "origin_z"]] = angles, origins
+    found = place_in_tomogram(particles, result.with_table(table), viewer.layers["tomogram"])
+    np.testing.assert_allclose(found.placement.positions, places, atol=1e-6)
+    np.testing.assert_allclose(found.placement.matrices, relion_to_matrix(truth), atol=1e-6)
 
 
 def test_a_run_moves_the_particles(made: FakeTomogram, viewer: ViewerModel, tmp_path: Path) -> None:

@@ -42,10 +42,12 @@ def write_image_stack(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
 def write_volume_file(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     """Write a volume (z, y, x), such as averages in their tomogram, as MRC; class averages as one file for each class.
 
+    Volumes are drawn and written slab by slab, so that they may be larger than the memory.
+
     Raises
     ------
     InputError
-        For layers that are no volume, or are too large to be held at once.
+        For layers that are no volume.
     """
     from napari_harmony._layers import KEY
     from napari_harmony._volume_averages import volumes_of
@@ -62,7 +64,7 @@ def write_volume_file(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
         return written
     if meta.get("rgb") or len(data.shape) != 3:
         raise InputError(f"{path} cannot be written: a volume has the axes z, y and x, not {data.shape}.")
-    write_volume(path, np.asarray(data), _pixel_size(meta))
+    write_volume(path, _batches(data), _pixel_size(meta))
     return [path]
 
 

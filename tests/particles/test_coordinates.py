@@ -82,6 +82,33 @@ def test_a_turned_box_turns_shift_and_orientation(tmp_path: Path) -> None:
     np.testing.assert_allclose(particle @ (box @ offset + [2, 0, 0]), 0, atol=1e-12)
 
 
+def passive(rot: float, tilt: float, psi: float) -> np.ndarray:
+    """RELION's Euler matrix A, which turns the reference into the particle: the coordinate axes about Z, Y and Z."""
+
+    def about_z(degrees: float) -> np.ndarray:
+        c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+        return np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]])
+
+    c, s = np.cos(np.deg2rad(tilt)), np.sin(np.deg2rad(tilt))
+    return about_z(psi) @ np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]]) @ about_z(rot)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_box_rotations_follow_the_rule_of_relion(tmp_path: Path, seed: int) -> None:
+    """Orientation A_subtomogram A_particle, position coord - A_subtomogram t, with t in pixels of the tilt series."""
+    rng = np.random.default_rng(seed)
+    box, particle = rng.uniform((-180, 0, -180), (180, 180, 180), (2, 3)).round(3)
+    coordinate, origin = rng.uniform(50, 200, 3).round(3), rng.normal(0, 8, 3).round(3)
+    labels = [f"rlnCoordinate{axis}" for axis in "XYZ"] + [f"rlnOrigin{axis}Angst" for axis in "XYZ"]
+    labels += [f"rlnTomoSubtomogram{name}" for name in ("Rot", "Tilt", "Psi")] + ["rlnOpticsGroup"]
+    labels += [f"rlnAngle{name}" for name in ("Rot", "Tilt", "Psi")]
+    row = " ".join(map(str, [*coordinate, *origin, *box, 1, *particle]))
+    found = read_coordinates(star(tmp_path / "c.star", " ".join(labels), row))
+    assert found.pixel_size == 2.0
+    np.testing.assert_allclose(matrices(found)[0].T, passive(*box) @ passive(*particle), atol=1e-9)
+    np.testing.assert_allclose(found.positions[0], coordinate - passive(*box) @ origin / 2, atol=1e-9)
+
+
 def test_centred_coordinates_need_the_sizes_of_the_tomograms(tmp_path: Path, shared_data: Path) -> None:
     labels = (
         "rlnTomoName rlnCenteredCoordinateXAngst rlnCenteredCoordinateYAngst rlnCenteredCoordinateZAngst "

@@ -134,7 +134,8 @@ def shell_correlation(one: NDArray[np.floating], two: NDArray[np.floating]) -> N
     inside = shell <= box // 2
 
     def total(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.bincount(shell[inside], (values * count)[inside], minlength=box // 2 + 1)
+        sums = np.bincount(shell[inside], (values * count)[inside], minlength=box // 2 + 1)
+        return sums.astype(np.float64)
 
     power = total(np.abs(a) ** 2) * total(np.abs(b) ** 2)
     cross = total((a * b.conj()).real)

@@ -256,31 +256,46 @@ def write_stack(
     return statistics.images
 
 
-def write_volume(path: str | os.PathLike[str], volume: NDArray[Any], voxel_size: float) -> None:
+def write_volume(
+    path: str | os.PathLike[str], volume: NDArray[Any] | Iterable[NDArray[Any]], voxel_size: float
+) -> None:
     """Write one volume (z, y, x) as float32; it appears as a whole or not at all.
 
     Parameters
     ----------
     path : to write
-    volume : of any sizes
+    volume : of any sizes, or slabs of it (depth, y, x) from the first slice to the last, which are never held together
     voxel_size : angstrom
 
     Raises
     ------
-    InputError : no volume, or a place that cannot be written
+    InputError : no volume, slabs of different sizes, or a place that cannot be written
     """
-    stored = np.ascontiguousarray(volume, "<f4")
-    if stored.ndim != 3 or 0 in stored.shape:
-        raise InputError(f"{path} cannot be written: an array of shape {stored.shape} is no volume.")
     statistics = _Statistics()
-    statistics.add(stored)
-    raw = _stack_header(statistics, stored.shape[1:], voxel_size, False)
-    header = np.frombuffer(raw, HEADER_DTYPE.newbyteorder("<")).copy()
-    header["ispg"], header["mz"] = 1, len(stored)
-    header["cella"]["z"] = len(stored) * voxel_size
+    size: tuple[int, ...] | None = None
     with replacing(path) as file:
-        file.write(header.tobytes())
-        file.write(stored.tobytes())
+        file.write(bytes(_HEADER_BYTES))
+        for slab in [volume] if isinstance(volume, np.ndarray) else volume:
+            stored = np.ascontiguousarray(slab, "<f4")
+            if stored.ndim != 3 or 0 in stored.shape:
+                raise InputError(f"{path} cannot be written: an array of shape {stored.shape} is no volume.")
+            if size is not None and stored.shape[1:] != size:
+                raise InputError(f"{path} cannot be written: slices of {stored.shape[1:]} do not fit {size}.")
+            size = stored.shape[1:]
+            statistics.add(stored)
+            file.write(stored.data)
+        if size is None:
+            raise InputError(f"{path} cannot be written: there are no slices.")
+        file.seek(0)
+        file.write(_volume_header(statistics, size, voxel_size))
+
+
+def _volume_header(statistics: _Statistics, size: tuple[int, ...], voxel_size: float) -> bytes:
+    raw = _stack_header(statistics, size, voxel_size, False)
+    header = np.frombuffer(raw, HEADER_DTYPE.newbyteorder("<")).copy()
+    header["ispg"], header["mz"] = 1, statistics.images
+    header["cella"]["z"] = statistics.images * voxel_size
+    return header.tobytes()
 
 
 class _Statistics:
