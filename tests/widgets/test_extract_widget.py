@@ -199,3 +199,36 @@ def test_features_tell_filaments_apart(dock: ExtractWidget) -> None:
     points.features = {"filament": ["a", "a", "a", "b"]}
     dock.update_button()
     assert "filament b: a line needs at least two points" in dock.reason_label.text()
+
+
+def test_of_a_file_of_several_tomograms_those_of_the_open_one_are_taken(
+    qtbot: QtBot, made: FakeTomogram, dock: ExtractWidget, tmp_path: Path
+) -> None:
+    dock.show()
+    assert not dock.names_combo.isVisible()
+    table = made.truth[["x", "y", "z"]].assign(tomogram=["tomogram", "TS_2", "TS_2", "tomogram"])
+    table.to_csv(tmp_path / "picks.csv", index=False)
+    dock.source.set_file(tmp_path / "picks.csv")
+    assert dock.names_combo.isVisible() and dock.names_combo.name == "tomogram"
+    assert [dock.names_combo.itemText(i) for i in range(2)] == ["tomogram (2)", "TS_2 (2)"]
+    said = dock.reason_label.text()
+    assert said.startswith("2 subtomograms") and "4 in 2 tomograms; those of tomogram are taken" in said
+    dock.names_combo.setCurrentIndex(1)
+    dock.names_combo.activated.emit(1)
+    np.testing.assert_allclose(dock.extraction().coordinates.positions, made.truth[["x", "y", "z"]].to_numpy()[1:3])
+    assert "those of TS_2 are taken" in dock.reason_label.text()
+    table.iloc[1:3].to_csv(tmp_path / "one.csv", index=False)
+    dock.source.set_file(tmp_path / "one.csv")
+    assert not dock.names_combo.isVisible() and dock.names_combo.name is None
+    assert dock.reason_label.text().startswith("2 subtomograms")
+
+
+def test_where_no_name_fits_the_user_is_asked(dock: ExtractWidget, made: FakeTomogram, tmp_path: Path) -> None:
+    table = made.truth[["x", "y", "z"]].assign(tomogram=["TS_1", "TS_1", "TS_1", "TS_2"])
+    table.to_csv(tmp_path / "picks.csv", index=False)
+    dock.source.set_file(tmp_path / "picks.csv")
+    assert dock.names_combo.name is None and not dock.run_button.isEnabled()
+    assert "choose it under 'Those of'" in dock.reason_label.text()
+    dock.names_combo.setCurrentIndex(dock.names_combo.findData("TS_1"))
+    dock.names_combo.activated.emit(dock.names_combo.currentIndex())
+    assert dock.run_button.isEnabled() and dock.reason_label.text().startswith("3 subtomograms")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -96,6 +97,16 @@ class Coordinates:
             extent=of(self.extent),
         )
 
+    @property
+    def tomogram_counts(self) -> dict[str, int]:
+        """How many particles each of the tomograms has, by name; empty where the source names none."""
+        return dict(Counter([] if self.tomograms is None else map(str, self.tomograms.tolist())))
+
+    def fitting_tomogram(self, file: Path) -> str | None:
+        """The name among those of the source that is that of a file; None where none fits, or more than one does."""
+        best = self._fitting(list(self.tomogram_counts), file)
+        return best[0] if len(best) == 1 else None
+
     def in_tomogram(self, file: Path, name: str | None = None) -> Coordinates:
         """Those of one tomogram.
 
@@ -122,10 +133,15 @@ class Coordinates:
             raise InputError(f"{self.name} has no coordinates in a tomogram '{name}'; it names {_listed(names)}.")
         return found[0]
 
-    def _guessed(self, names: list[str], file: Path) -> str:
+    @staticmethod
+    def _fitting(names: list[str], file: Path) -> list[str]:
+        """The names that stand in that of a file, the longest alone."""
         fits = [known for known in names if _is_part(_core(known), _core(file.name))]
         longest = max((len(_core(known)) for known in fits), default=0)
-        best = [known for known in fits if len(_core(known)) == longest]
+        return [known for known in fits if len(_core(known)) == longest]
+
+    def _guessed(self, names: list[str], file: Path) -> str:
+        best = self._fitting(names, file)
         if len(best) == 1:
             return best[0]
         if len(names) == 1:

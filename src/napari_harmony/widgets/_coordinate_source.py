@@ -79,8 +79,33 @@ class CoordinateSource(QComboBox):
         self.setCurrentIndex(len(self._entries) - 2)
         self.changed.emit()
 
-    def coordinates(self, tomogram: Any) -> Coordinates:
+    def tomograms(self, tomogram: Any) -> tuple[dict[str, int], str | None]:
+        """The tomograms that the chosen file names with their numbers of particles, and which one a layer shows.
+
+        Empty where no file is chosen, or it names none.
+
+        Raises
+        ------
+        InputError
+            Where the file cannot be read.
+        """
+        chosen = self._chosen
+        if not isinstance(chosen, Path):
+            return {}, None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            read = self._contents(chosen)
+        return read.tomogram_counts, read.fitting_tomogram(tomogram_of(tomogram).path)
+
+    def coordinates(self, tomogram: Any, name: str | None = None) -> Coordinates:
         """The coordinates in the tomogram of a layer.
+
+        Parameters
+        ----------
+        tomogram
+            The layer.
+        name
+            Of the tomogram in a file that names several; None to tell by the name of the layer's own file.
 
         Raises
         ------
@@ -94,9 +119,13 @@ class CoordinateSource(QComboBox):
             raise InputError("Pick particles in a Points layer, or choose a file of coordinates.")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # said again at every look; what matters is refused
-            if self._read is None:
-                self._read = read_coordinates(chosen)
-            return self._read.in_tomogram(tomogram_of(tomogram).path)
+            return self._contents(chosen).in_tomogram(tomogram_of(tomogram).path, name)
+
+    def _contents(self, path: Path) -> Coordinates:
+        """All coordinates of the file, read once."""
+        if self._read is None:
+            self._read = read_coordinates(path)
+        return self._read
 
     def _on_activated(self, _index: int) -> None:
         if self._chosen is not None:

@@ -45,6 +45,7 @@ from napari_harmony.widgets._layer_combo import LayerCombo
 from napari_harmony.widgets._run_row import RunRow
 from napari_harmony.widgets._runner import Runner, describe
 from napari_harmony.widgets._tilt_range import TiltRangeEdit
+from napari_harmony.widgets._tomogram_names import TomogramNames
 
 if TYPE_CHECKING:
     import napari
@@ -115,6 +116,8 @@ class ExtractWidget(Dock):
         self.tomogram_combo.layer_changed.connect(self._on_tomogram)
         self.source = CoordinateSource()
         self.source.changed.connect(self._on_source)
+        self.names_combo = TomogramNames()
+        self.names_combo.changed.connect(self.update_button)
         self.every_spin = QDoubleSpinBox()
         self.every_spin.setRange(0.0, 10_000.0)
         self.every_spin.setDecimals(1)
@@ -174,13 +177,14 @@ class ExtractWidget(Dock):
         folder.setContentsMargins(0, 0, 0, 0)
         folder.addWidget(self.folder_edit, 1)
         folder.addWidget(self.folder_button)
-        form = QFormLayout()
+        self._form = form = QFormLayout()
         form.setContentsMargins(0, 0, 0, 0)
         form.setVerticalSpacing(4)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         rows: tuple[tuple[str, Any], ...] = (
             ("Tomogram", self.tomogram_combo),
             ("Coordinates", self.source),
+            ("Those of", self.names_combo),
             ("Along a line", self.every_spin),
             ("Box", self.box_spin),
             ("Binning", self.bin_spin),
@@ -191,6 +195,7 @@ class ExtractWidget(Dock):
         )
         for title, field in rows:
             form.addRow(title, field)
+        form.setRowVisible(self.names_combo, False)
         body = QWidget()
         layout = QVBoxLayout(body)
         layout.setSpacing(6)
@@ -259,7 +264,7 @@ class ExtractWidget(Dock):
         self.run_row.on_state(state)
         for widget in (self.tomogram_combo, self.source, self.box_spin, self.bin_spin, self.invert_box, self.edge_box):
             widget.setEnabled(not state.busy)
-        for widget in (self.every_spin, self.tilt_edit, self.folder_edit, self.folder_button):
+        for widget in (self.names_combo, self.every_spin, self.tilt_edit, self.folder_edit, self.folder_button):
             widget.setEnabled(not state.busy)
         self.update_button()
 
@@ -287,7 +292,9 @@ class ExtractWidget(Dock):
         layer = self.tomogram_combo.layer
         if layer is None:
             raise InputError(NO_TOMOGRAM)
-        tomogram, coordinates = tomogram_of(layer), self.source.coordinates(layer)
+        self.names_combo.offer(*self.source.tomograms(layer))
+        self._form.setRowVisible(self.names_combo, self.names_combo.several)
+        tomogram, coordinates = tomogram_of(layer), self.source.coordinates(layer, self.names_combo.name)
         if every := self.every_spin.value():
             coordinates = particles_along_lines(tomogram, coordinates, every)
         elif self.source.are_lines:
@@ -302,7 +309,7 @@ class ExtractWidget(Dock):
     def update_button(self, _changed: Any = None) -> None:
         """Say what Extract will do, or why it cannot."""
         try:
-            text, problem = self.extraction().check(), False
+            text, problem = " ".join(filter(None, (self.extraction().check(), self.names_combo.sentence))), False
         except HarmonyError as error:
             text, problem = in_words(error), True
         busy = self.work.state.busy
@@ -359,7 +366,9 @@ class ExtractWidget(Dock):
 
 def in_words(error: Exception) -> str:
     """What an error says, without the options of the command line, beginning with a capital where it is a sentence."""
-    text = str(error).replace(" with --pixel-size", "").replace("; say which with --tomo-name", "")
+    text = (
+        str(error).replace(" with --pixel-size", "").replace("say which with --tomo-name", "choose it under 'Those of'")
+    )
     return text[:1].upper() + text[1:] if text[:4] in ("the ", "poin", "laye") else text
 
 
