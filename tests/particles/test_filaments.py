@@ -11,7 +11,7 @@ import pytest
 from napari_harmony.errors import InputError
 from napari_harmony.particles.coordinates import Coordinates, points_to_coordinates, read_coordinates
 from napari_harmony.particles.euler import angular_distance, matrix_to_relion, relion_to_matrix
-from napari_harmony.particles.filaments import PRIORS, TRACK, TUBE, along_lines, sample_line
+from napari_harmony.particles.filaments import PRIORS, SUBSET, TRACK, TUBE, along_lines, sample_line
 
 Z = np.array([0.0, 0.0, 1.0])
 RADIUS, RISE = 30.0, 12.0  # of a helix, per radian
@@ -110,6 +110,11 @@ def test_several_filaments_in_one_table() -> None:
     np.testing.assert_allclose(made.angles[:, 1], [0] * 3 + [90] * 6, atol=1e-6)
     np.testing.assert_allclose(made.table[list(PRIORS)], made.angles[:, 1:], atol=1e-9)
     np.testing.assert_allclose(relion_to_matrix(made.angles[3:]) @ [0, 1, 0], np.broadcast_to(Z, (6, 3)), atol=1e-9)
+
+
+def test_half_sets_overlap_in_one_place_only() -> None:
+    points = traced([[0, 0, 0], [0, 0, 10], [0, 20, 0], [0, 20, 20]], filament=[1, 1, 2, 2])
+    assert along_lines(points, 40.0, 10.0).table[SUBSET].tolist() == [1, 1, 1, 1, 1, 2, 2, 2, 2]
 
 
 def test_without_a_column_all_points_are_one_filament() -> None:

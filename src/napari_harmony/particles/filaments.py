@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: RELION's columns of particles on filaments: number of the filament, angstrom from its beginning
 TUBE, TRACK = "rlnHelicalTubeID", "rlnHelicalTrackLengthAngst"
+#: Half sets, 1 or 2
+SUBSET = "rlnRandomSubset"
 #: What RELION's helical refinement takes for known about a filament's direction, in degrees
 PRIORS = ("rlnAngleTiltPrior", "rlnAnglePsiPrior")
 #: Columns of coordinates that say which filament a point is on, the first of them that is there
@@ -132,7 +134,9 @@ def along_lines(coordinates: Coordinates, every: float, voxel_size: float | None
     Returns
     -------
     Coordinates with orientations. Their table has RELION's ``rlnHelicalTubeID`` (from 1),
-    ``rlnHelicalTrackLengthAngst`` and priors of tilt and psi.
+    ``rlnHelicalTrackLengthAngst`` and priors of tilt and psi, and in ``rlnRandomSubset`` half sets. Boxes of neighbours
+    overlap, so that halves drawn at random would share their noise: here the first half of all particles is one set
+    and the second the other, and only where they meet do boxes of both overlap.
 
     Raises
     ------
@@ -167,9 +171,15 @@ def along_lines(coordinates: Coordinates, every: float, voxel_size: float | None
         positions=np.concatenate([line.positions for line in lines]),
         rotation=matrix_to_quaternion(matrices),
         tomograms=None if named is None else np.repeat(named[sources], counts),
-        table=pd.DataFrame({TUBE: tube, TRACK: track, **dict(zip(PRIORS, (tilt, psi), strict=True))}),
+        table=pd.DataFrame(
+            {TUBE: tube, TRACK: track, **dict(zip(PRIORS, (tilt, psi), strict=True)), SUBSET: _halves(len(tube))}
+        ),
         extent=None if coordinates.extent is None else np.repeat(coordinates.extent[sources], counts, axis=0),
     )
+
+
+def _halves(count: int) -> NDArray[np.int64]:
+    return 1 + (np.arange(count) >= (count + 1) // 2).astype(np.int64)
 
 
 def _filaments(coordinates: Coordinates) -> Iterator[tuple[Any, NDArray[np.int64]]]:
