@@ -52,6 +52,13 @@ def test_subtomograms_are_described(dock: HarmonyWidget) -> None:
     assert dock.sizeHint().height() <= 700
 
 
+def test_the_dock_fits_with_everything_open(qtbot: QtBot, dock: HarmonyWidget) -> None:
+    dock.form.advanced.expand(animate=False)
+    qtbot.wait(50)
+    assert dock.form.volume.isVisibleTo(dock) and dock.sizeHint().height() <= 700
+    assert dock._body.minimumSizeHint().width() <= 330
+
+
 def test_what_subtomograms_cannot_be_used_for_is_said(dock: HarmonyWidget, tmp_path: Path) -> None:
     assert not dock.buttons[Action.TRAIN].isEnabled() and "need none" in dock.buttons[Action.TRAIN].toolTip()
     assert not dock.buttons[Action.CLUSTER].isEnabled() and "in one" in dock.buttons[Action.CLUSTER].toolTip()

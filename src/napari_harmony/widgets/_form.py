@@ -21,6 +21,7 @@ from superqt import QCollapsible
 
 from napari_harmony.engine.settings import OBJECTIVES, PRESETS, TRANSFORMS, Settings
 from napari_harmony.widgets._devices import Device
+from napari_harmony.widgets._volume_options import VolumeOptions
 
 if TYPE_CHECKING:
     from napari_harmony.particles.dataset import Particles
@@ -133,7 +134,14 @@ class SettingsForm(QWidget):
         more = _form_layout()
         more.addRow("Seed", self.seed_spin)
         more.addRow("Objective", self.objective_box)
-        advanced.setLayout(more)
+        self.volume = VolumeOptions()
+        self.volume.changed.connect(self.changed)
+        self.volume.hide()
+        column = QVBoxLayout(advanced)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(4)
+        column.addLayout(more)
+        column.addWidget(self.volume)
         self.advanced = QCollapsible("Advanced")
         self.advanced.setDuration(0)
         self.advanced.layout().setContentsMargins(0, 0, 0, 0)
@@ -149,6 +157,7 @@ class SettingsForm(QWidget):
     def set_particles(self, particles: Particles | None) -> None:
         """Say what "auto" means for these particles, and what is too large for them."""
         self._particles = particles
+        self.volume.setVisible(self._volumes)
         extent = particles.box * particles.pixel_size if particles is not None else None
         auto_mask = f" auto: {MASK_FRACTION * extent:.0f} {ANGSTROM}." if extent else ""
         auto_shift = f" auto: {SHIFT_FRACTION * extent:.0f} {ANGSTROM}." if extent else ""
@@ -183,9 +192,14 @@ class SettingsForm(QWidget):
     # -- values -----------------------------------------------------------------------------------------------------
 
     @property
+    def _volumes(self) -> bool:
+        """Whether the particles are subtomograms."""
+        return self._particles is not None and self._particles.dimensions == 3
+
+    @property
     def settings(self) -> Settings:
-        """The settings as they stand; valid where ``problems`` is empty."""
-        return Settings(
+        """The settings as they stand; raises ``InputError`` where ``problems`` is not empty."""
+        settings = Settings(
             classes=self.classes_spin.value() or None,
             transforms=tuple(name for name, box in self.transform_boxes.items() if box.isChecked()),
             mask_diameter=self.mask_spin.value() or None,
@@ -195,6 +209,7 @@ class SettingsForm(QWidget):
             device=self.device_box.currentData() or AUTO,
             objective=self.objective_box.currentData(),
         )
+        return self.volume.into(settings) if self._volumes else settings
 
     def set_settings(self, settings: Settings) -> None:
         """Show these settings."""
@@ -207,6 +222,7 @@ class SettingsForm(QWidget):
         self.seed_spin.setValue(settings.seed)
         self.device_box.setCurrentIndex(max(0, self.device_box.findData(settings.device)))
         self.objective_box.setCurrentIndex(self.objective_box.findData(settings.objective))
+        self.volume.show_settings(settings)
 
     @property
     def model(self) -> str | Path:
@@ -230,7 +246,11 @@ class SettingsForm(QWidget):
                 )
             if classes > len(self._particles) // 2:
                 found[self.classes_spin] = f"There are only {len(self._particles)} particles for {classes} classes."
-        for field in (self.mask_spin, self.shift_spin, self.classes_spin):
+            if self._volumes:
+                chosen = tuple(name for name, box in self.transform_boxes.items() if box.isChecked())
+                found |= self.volume.problems(self._particles, chosen)
+        marked = (self.mask_spin, self.shift_spin, self.classes_spin, self.volume.symmetry_edit, self.volume.start_box)
+        for field in marked:
             field.setStyleSheet("border: 1px solid #e05252;" if field in found else "")
         return list(found.values())
 
