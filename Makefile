@@ -35,8 +35,9 @@ docs: setup  ## build the documentation into site/
 docs-images: setup  ## draw the pictures of the documentation anew
 	$(DISPLAYED) $(BIN)/python docs/make_images.py
 
-bench: setup  ## run the 2D benchmark and print its table
+bench: setup  ## run the 2D and the 3D benchmark and print their tables
 	$(BIN)/python benchmarks/particles_2d.py
+	$(BIN)/python benchmarks/subtomograms_3d.py
 
 clean:  ## remove what was built, except .venv
 	rm -rf build dist site napari-harmony-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
