@@ -10,7 +10,7 @@ from napari_harmony.engine.memory import is_out_of_memory
 from napari_harmony.engine.run import Run
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.volumes.run import VolumeRun
-from napari_harmony.errors import InferenceError, InputError
+from napari_harmony.errors import InferenceError
 from napari_harmony.models import HarmonyModel
 from napari_harmony.particles.dataset import Particles
 from napari_harmony.results import Result
@@ -30,9 +30,7 @@ def fit(
     ------
     InputError for input that cannot be used, InferenceError for a run that failed; both in one sentence.
     """
-    _images_only(particles.dimensions == 2, "train a model")
-    settings.check_images()
-    yield from _in_words(_fit(Run(particles, settings, checkpoint, resume)))
+    yield from _in_words(_fit(_run(particles, settings, checkpoint, resume)))
 
 
 def align(
@@ -46,14 +44,12 @@ def align(
     """Class, pose and content of every particle; ends with ``Done(result, model)``.
 
     Without ``model`` one is fitted to the particles; with one, its classes are kept and each particle is placed on
-    them. Parameters and errors as for :func:`fit`. Of subtomograms the classes are always found anew.
+    them. Parameters and errors as for :func:`fit`.
     """
-    if particles.dimensions == 3:
-        _images_only(model is None, "place them on the classes of a model")
-        yield from _in_words(_align_volumes(VolumeRun(particles, settings, checkpoint, resume)))
-        return
-    settings.check_images()
-    run = Run(particles, settings, checkpoint, resume)
+    run = _run(particles, settings, checkpoint, resume)
+    if model is not None and model.card.dimensions != particles.dimensions:
+        of, these = ("images", "subtomograms") if model.card.dimensions == 2 else ("subtomograms", "images")
+        raise InputError(f"The model is of {of}, but these are {these}: train one on them, or choose another model.")
     yield from _in_words(_align(run) if model is None else _apply(run, model))
 
 
@@ -62,37 +58,33 @@ def cluster(particles: Particles, result: Result, settings: Settings) -> Iterato
 
     Poses start from those of ``result``. Errors as for :func:`fit`.
     """
-    _images_only(particles.dimensions == 2, "group content codes")
-    yield from _in_words(_cluster(Run(particles, settings, None, False), result))
+    yield from _in_words(_cluster(_run(particles, settings, None, False), result))
 
 
-def _images_only(so: bool, what: str) -> None:
-    """Refuse what only images can be used for."""
-    if not so:
-        raise InputError(f"These are subtomograms, with which this version cannot {what}; use align without a model.")
+def _run(particles: Particles, settings: Settings, checkpoint: Path | None, resume: bool) -> Run | VolumeRun:
+    """The run that fits the particles."""
+    if particles.dimensions == 3:
+        return VolumeRun(particles, settings, checkpoint, resume)
+    settings.check_images()
+    return Run(particles, settings, checkpoint, resume)
 
 
-def _align_volumes(run: VolumeRun) -> Iterator[Event]:
-    result = yield from run.align()
-    yield Done(result, None)
-
-
-def _fit(run: Run) -> Iterator[Event]:
+def _fit(run: Run | VolumeRun) -> Iterator[Event]:
     _, model = yield from run.fit()
     yield Done(model, model)
 
 
-def _align(run: Run) -> Iterator[Event]:
+def _align(run: Run | VolumeRun) -> Iterator[Event]:
     result, model = yield from run.fit()
     yield Done(result, model)
 
 
-def _apply(run: Run, model: HarmonyModel) -> Iterator[Event]:
+def _apply(run: Run | VolumeRun, model: HarmonyModel) -> Iterator[Event]:
     result = yield from run.apply(model)
     yield Done(result, model)
 
 
-def _cluster(run: Run, result: Result) -> Iterator[Event]:
+def _cluster(run: Run | VolumeRun, result: Result) -> Iterator[Event]:
     clustered = yield from run.cluster(result)
     yield Done(clustered, None)
 

@@ -87,7 +87,7 @@ def assemble(
     symmetric = _symmetric_classes(findings.basis, findings.templates)
     rows = _rows(findings, geometry, np.where(findings.member, number[label], 0), symmetric[label])
     table = _complete(rows, prepared, findings)
-    curves = findings.agreement or _no_agreement(classes, geometry)
+    curves = findings.agreement or no_agreement(classes, geometry)
     shells = np.arange(1, curves.frc.shape[1] + 1) / (geometry.box * geometry.pixel_size)
     averages = render_averages(findings.basis, findings.templates.coefficients, geometry.box).cpu().numpy()
     return Result(
@@ -184,7 +184,8 @@ def _symmetric_classes(basis: SteerableBasis, templates: Templates) -> NDArray[n
     return (likeness.amax(dim=1) > SYMMETRY).cpu().numpy()
 
 
-def _no_agreement(classes: int, geometry: Geometry) -> Agreement:
+def no_agreement(classes: int, geometry: Geometry) -> Agreement:
+    """What is known of classes whose halves nobody compared: nothing."""
     shells = geometry.box // 2 - 1
     nothing = np.full((classes, shells), np.nan, np.float32)
     return Agreement(nothing, nothing.copy(), np.full(classes, np.nan, np.float32), np.zeros(classes, dtype=bool))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from napari_harmony.engine.train import TrainSettings, train
 from napari_harmony.engine.train_state import TrainState
 from napari_harmony.engine.work import Work
 from napari_harmony.models import ContentMixture, HarmonyModel, ModelCard, PoseNetwork, Proposals
-from napari_harmony.objectives import SeedPoses
+from napari_harmony.objectives import SeedPoses, SeedVolumes
 
 #: Edge of the network's grid; finer detail is left to the search and to refinement.
 NETWORK_BOX = 32
@@ -78,43 +78,54 @@ def epochs(settings: Settings, seeded: bool) -> int:
 
 
 def train_network(
-    prepared: Prepared, card: ModelCard, seeds: SeedPoses | None, state_file: Path | None
-) -> Work[PoseNetwork]:
-    """Train the network on prepared particles, from the state in ``state_file`` where there is one."""
-    images, ctf = network_input(prepared)
+    images: torch.Tensor,
+    ctf: torch.Tensor,
+    card: ModelCard,
+    seeds: SeedPoses | SeedVolumes | None,
+    device: torch.device,
+    state_file: Path | None,
+) -> Work[Any]:
+    """Train the network of a card, from the state in ``state_file`` where there is one; arguments as for ``train``."""
     resume = TrainState.load(state_file) if state_file is not None and state_file.exists() else None
 
     def keep(state: TrainState) -> None:
         if state_file is not None:
             state.save(state_file)
 
-    steps = train(
+    run = train(
         images,
         ctf,
         card=card,
         settings=TrainSettings(epochs=card.epochs),
         seeds=seeds,
-        device=prepared.samples.device,
+        device=device,
         resume=resume,
         on_epoch=keep,
     )
-    return (yield from _fractions(steps))
-
-
-def _fractions(steps: Generator[object, None, PoseNetwork]) -> Work[PoseNetwork]:
     while True:
         try:
-            step = next(steps)
+            step = next(run)
         except StopIteration as stop:
-            network: PoseNetwork = stop.value
-            return network
-        yield step.done / step.total  # type: ignore[attr-defined]
+            return stop.value
+        yield step.done / step.total
+
+
+def training_state(folder: Path | None, resume: bool) -> Path | None:
+    """The file of a training's state; that of an earlier run goes where this one does not resume it."""
+    if folder is None:
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    state = folder / "training.safetensors"
+    if not resume:
+        state.unlink(missing_ok=True)
+    return state
 
 
 def propose(model: HarmonyModel, prepared: Prepared) -> Work[Proposals]:
     """Content and pose hypotheses for every particle, in one pass."""
     from napari_harmony.models.encoding import join_proposals
 
+    assert isinstance(model.network, PoseNetwork)
     parts, batch = [], 1024
     network = model.network.to(prepared.samples.device)
     for start in range(0, len(prepared), batch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -22,6 +23,7 @@ from napari_harmony.objectives import (
     Weight,
     published_copy,
     published_gamma,
+    random_poses,
 )
 from napari_harmony.transforms import Pose2D, built_in, choose, pose_of
 
@@ -42,7 +44,7 @@ class Recipe:
     """
 
     objective: Objective
-    sample_copy: Callable[[int, torch.Generator], Pose2D]
+    sample_copy: Callable[[int, torch.Generator], Any]
     epochs: int
     learning_rate: float
     rate_factor: Callable[[float], float]
@@ -54,7 +56,7 @@ def recipe_for(card: ModelCard, seeded: bool, particles: int, batch: int) -> Rec
     """The recipe of the card's objective."""
     if card.objective == "harmony-2022":
         return published_recipe(card, particles, batch)
-    return harmony_recipe(card, seeded)
+    return volume_recipe(card, seeded) if card.dimensions == 3 else harmony_recipe(card, seeded)
 
 
 def harmony_recipe(card: ModelCard, seeded: bool) -> Recipe:
@@ -64,7 +66,7 @@ def harmony_recipe(card: ModelCard, seeded: bool) -> Recipe:
     """
     # seeds are trusted; without them the target is only the best of what the network itself proposes
     pose = PoseTarget(Weight(20.0 if seeded else 1.0))
-    terms: list[Term] = [Reconstruction(), ContentAgreement(), ContentPrior(), pose]
+    terms: list[Term[Any]] = [Reconstruction(), ContentAgreement(), ContentPrior(), pose]
     if seeded:
         terms.append(Rehearsal(Weight(10.0, start=0.25, full=0.5)))
     if "contrast" in card.transforms:
@@ -87,6 +89,25 @@ def harmony_recipe(card: ModelCard, seeded: bool) -> Recipe:
         rate_factor=_cosine,
         temperature=lambda progress: 25.0 ** (1 - min(progress / 0.6, 1.0)),
         kept=kept,
+    )
+
+
+def volume_recipe(card: ModelCard, seeded: bool) -> Recipe:
+    """As for images; copies are turned by rotations uniform on SO(3), and drawn subtomograms are there from the start.
+
+    What a search found is drawn anew without end, so that the network need not wait for its own volumes.
+    """
+    pose = PoseTarget(Weight(20.0 if seeded else 1.0), last_angle=8.0)
+    rehearsal = Rehearsal(Weight(20.0) if seeded else Weight(10.0, start=0.25, full=0.5), widths=pose)
+    limit = card.shape.max_shift
+    return Recipe(
+        objective=Objective((Reconstruction(), ContentAgreement(), ContentPrior(), pose, rehearsal)),
+        sample_copy=lambda n, generator: random_poses(n, card.transforms, 0.25 * limit, generator),
+        epochs=60 if seeded else 200,
+        learning_rate=3e-3,
+        rate_factor=_cosine,
+        temperature=lambda progress: 25.0 ** (1 - min(progress / 0.6, 1.0)),
+        kept=lambda progress: 4,
     )
 
 

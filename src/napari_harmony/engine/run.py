@@ -23,6 +23,7 @@ from napari_harmony.engine.learning import (
     network_input,
     propose,
     train_network,
+    training_state,
     warm_up,
 )
 from napari_harmony.engine.preprocess import Prepared, name_of, prepare
@@ -33,7 +34,7 @@ from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.steerable import SteerableBasis
 from napari_harmony.engine.work import Work, portion
 from napari_harmony.errors import InputError
-from napari_harmony.models import HarmonyModel, Proposals
+from napari_harmony.models import HarmonyModel, ModelCard, PoseNetwork, Proposals
 from napari_harmony.objectives import SeedPoses
 from napari_harmony.particles.dataset import Particles
 from napari_harmony.results import Result
@@ -188,20 +189,14 @@ class Run:
         card = model_card(usable.geometry, self.settings, box, classes, len(usable))
         best, step = found.posterior.best(), box / usable.geometry.box
         seeds = SeedPoses(-best.psi, -best.shift * step, best.weight, found.posterior.class_weights(classes))
-        network = yield from self.clock.follow("training", train_network(usable, card, seeds, self._training_state()))
+        network = yield from self.clock.follow("training", self._train(usable, card, seeds))
         model = HarmonyModel(network, card)
         proposals = yield from self.clock.follow("proposing", propose(model, usable))
         return model, proposals
 
-    def _training_state(self) -> Path | None:
-        """The file of the training's state; that of an earlier run goes where this one does not resume it."""
-        if self.folder is None:
-            return None
-        self.folder.mkdir(parents=True, exist_ok=True)
-        state = self.folder / "training.safetensors"
-        if not self.resume:
-            state.unlink(missing_ok=True)
-        return state
+    def _train(self, usable: Prepared, card: ModelCard, seeds: SeedPoses | None) -> Work[PoseNetwork]:
+        state = training_state(self.folder, self.resume)
+        return (yield from train_network(*network_input(usable), card, seeds, self.device, state))
 
     def _fit_published(
         self, prepared: Prepared, usable: Prepared, rows: np.ndarray
@@ -209,7 +204,7 @@ class Run:
         """The published objective as it stands: the network alone gives poses and content."""
         images, _ = network_input(usable.subset(torch.arange(1, device=self.device)))
         card = model_card(usable.geometry, self.settings, images.shape[-1], self.settings.classes or 1, len(usable))
-        network = yield from self.clock.follow("training", train_network(usable, card, None, self._training_state()))
+        network = yield from self.clock.follow("training", self._train(usable, card, None))
         model = HarmonyModel(network, card)
         proposals = yield from self.clock.follow("proposing", propose(model, usable))
         content = proposals.content_mean.cpu().numpy()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -12,8 +13,20 @@ from torch import Tensor
 from napari_harmony.engine.recipes import Recipe, recipe_for
 from napari_harmony.engine.train_state import TrainState, restore, snapshot
 from napari_harmony.errors import InferenceError, InputError
-from napari_harmony.models import ModelCard, PoseNetwork, build_network
-from napari_harmony.objectives import Batch, Context, SeedPoses, make_branches
+from napari_harmony.models import ModelCard, PoseNetwork, VolumeNetwork, build_network, volume_band
+from napari_harmony.objectives import (
+    Batch,
+    Context,
+    SeedPoses,
+    SeedVolumes,
+    Views,
+    VolumeContext,
+    make_branches,
+    make_volume_branches,
+)
+
+#: A network of images or of volumes.
+Network: TypeAlias = PoseNetwork | VolumeNetwork
 
 
 @dataclass(frozen=True)
@@ -51,7 +64,7 @@ class TrainStep:
     epochs: int
     loss: float
     parts: dict[str, float] = field(repr=False)
-    network: PoseNetwork = field(repr=False)
+    network: Network = field(repr=False)
 
 
 def train(
@@ -60,17 +73,19 @@ def train(
     *,
     card: ModelCard,
     settings: TrainSettings | None = None,
-    seeds: SeedPoses | None = None,
+    seeds: SeedPoses | SeedVolumes | None = None,
     device: torch.device | str = "cpu",
     resume: TrainState | None = None,
     on_epoch: Callable[[TrainState], None] | None = None,
-) -> Generator[TrainStep, None, PoseNetwork]:
+) -> Generator[TrainStep, None, Any]:
     """Train the network that ``card`` describes.
 
     Parameters
     ----------
-    images : (n, b, b) float32 on the card's grid: phases flipped, noise of unit variance, background 0
-    ctf_magnitude : (n, b, b // 2 + 1), >= 0, on the rfft2 grid (rows in fftfreq order), or None
+    images : (n, b, b) float32 on the card's grid: phases flipped, noise of unit variance, background 0; of
+        subtomograms samples (n, m) complex64 on ``volume_band(card.box)``, noise of unit variance inside the wedge
+    ctf_magnitude : (n, b, b // 2 + 1), >= 0, on the rfft2 grid (rows in fftfreq order), or None; of subtomograms the
+        amplitudes (n, m) that the signal is seen through
     card : sizes, transformations, objective and seed of the random numbers
     settings : epochs and batches
     seeds : poses found by a search; reconstruction then uses them, and the pose heads learn them
@@ -102,6 +117,8 @@ def train(
     recipe = recipe_for(card, seeds is not None, len(images), settings.batch)
     epochs = settings.epochs or recipe.epochs
     network = _fresh_network(card).to(device)
+    if isinstance(network, VolumeNetwork) and isinstance(seeds, SeedVolumes):
+        network.start_from(seeds.templates)
     optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate or recipe.learning_rate)
     first = 0
     if resume is not None:
@@ -127,7 +144,7 @@ def train(
 class _Run:
     """What stays the same from step to step."""
 
-    network: PoseNetwork
+    network: Network
     optimiser: torch.optim.Optimizer
     recipe: Recipe
     total: int
@@ -139,12 +156,10 @@ class _Run:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         applied = self.recipe.sample_copy(len(batch), generator)
-        original, copy = make_branches(self.network, batch.images, applied, generator)
-        context = Context(
-            network=self.network,
-            batch=batch,
-            original=original,
-            copy=copy,
+        context = look(
+            self.network,
+            batch,
+            applied,
             progress=progress,
             temperature=self.recipe.temperature(progress),
             kept=self.recipe.kept(progress),
@@ -159,7 +174,17 @@ class _Run:
         return value, {name: float(part) for name, part in parts.items()}
 
 
-def _fresh_network(card: ModelCard) -> PoseNetwork:
+def look(network: Network, batch: Batch, applied: Any, **state: Any) -> Views:
+    """Both views of a batch, with its copies made by ``applied`` (n,); ``state`` as in ``Views``."""
+    generator = state["generator"]
+    if isinstance(network, VolumeNetwork):
+        own, moved = make_volume_branches(network, batch, applied, generator)
+        return VolumeContext(network, batch, own, moved, **state)
+    original, copy = make_branches(network, batch.images, applied, generator)
+    return Context(network, batch, original, copy, **state)
+
+
+def _fresh_network(card: ModelCard) -> Network:
     """A network whose random weights depend on the card's seed only."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(card.seed)
@@ -168,31 +193,39 @@ def _fresh_network(card: ModelCard) -> PoseNetwork:
 
 def _own_order(images: Tensor) -> Tensor:
     """An order (n,) of the images that depends on what they show, not on where they stand in the stack."""
-    box = images.shape[-1]
-    weights = torch.linspace(0.5, 1.5, box * box, dtype=torch.float64, device=images.device).reshape(box, box)
-    keys = torch.cat([(part.double() * weights).sum((1, 2)) for part in images.split(4096)])
+    numbers = (torch.view_as_real(images) if images.is_complex() else images).flatten(1)
+    weights = torch.linspace(0.5, 1.5, numbers.shape[1], dtype=torch.float64, device=images.device)
+    keys = torch.cat([(part.double() * weights).sum(1) for part in numbers.split(4096)])
     return keys.argsort(stable=True).cpu()
 
 
-def _take(images: Tensor, ctf: Tensor | None, seeds: SeedPoses | None, rows: Tensor, device: torch.device) -> Batch:
+def _take(
+    images: Tensor, ctf: Tensor | None, seeds: SeedPoses | SeedVolumes | None, rows: Tensor, device: torch.device
+) -> Batch:
     """Some particles, on the device."""
     at = rows.to(images.device)
     return Batch(
         images[at].to(device, non_blocking=True),
         None if ctf is None else ctf[at].to(device, non_blocking=True),
-        None if seeds is None else seeds.take(rows.to(seeds.angle.device)).to(device),
+        None if seeds is None else seeds.take(rows.to(seeds.weight.device)).to(device),
     )
 
 
-def _check(images: Tensor, ctf: Tensor | None, card: ModelCard, seeds: SeedPoses | None) -> None:
+def _check(images: Tensor, ctf: Tensor | None, card: ModelCard, seeds: SeedPoses | SeedVolumes | None) -> None:
     """Refuse what cannot be trained on."""
     n, box = len(images), card.box
+    wanted: tuple[int, ...] = (n, box, box)
+    filters: tuple[int, ...] = (n, box, box // 2 + 1)
+    if card.dimensions == 3:
+        wanted = filters = (n, len(volume_band(box).index))
     if n < 2:
         raise InputError(f"images: there are {n} to train on; give at least 2.")
-    if images.shape != (n, box, box):
-        raise InputError(f"images: their shape is {tuple(images.shape)}, the model card wants {(n, box, box)}.")
-    if ctf is not None and ctf.shape != (n, box, box // 2 + 1):
-        raise InputError(f"ctf_magnitude: its shape is {tuple(ctf.shape)}, it must be {(n, box, box // 2 + 1)}.")
+    if images.shape != wanted:
+        raise InputError(f"images: their shape is {tuple(images.shape)}, the model card wants {wanted}.")
+    if ctf is not None and ctf.shape != filters:
+        raise InputError(f"ctf_magnitude: its shape is {tuple(ctf.shape)}, it must be {filters}.")
+    if ctf is None and card.dimensions == 3:
+        raise InputError("ctf_magnitude: subtomograms need the amplitudes that they are seen through; give ones.")
     if seeds is not None and len(seeds) != n:
         raise InputError(f"seeds: there are {len(seeds)} for {n} images; give one per image.")
     for name, values in (("images", images), ("ctf_magnitude", ctf)):

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from napari_harmony.errors import InputError
-from napari_harmony.models import PoseNetwork
 from napari_harmony.objectives import Objective
 
 
@@ -55,7 +54,7 @@ class TrainState:
         return cls(int(epoch), tensors)
 
 
-def snapshot(epoch: int, network: PoseNetwork, optimiser: torch.optim.Optimizer, objective: Objective) -> TrainState:
+def snapshot(epoch: int, network: nn.Module, optimiser: torch.optim.Optimizer, objective: Objective) -> TrainState:
     """The state after ``epoch`` epochs, copied to the CPU."""
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
     for index, values in optimiser.state_dict()["state"].items():
@@ -65,7 +64,7 @@ def snapshot(epoch: int, network: PoseNetwork, optimiser: torch.optim.Optimizer,
     return TrainState(epoch, copied)
 
 
-def restore(state: TrainState, network: PoseNetwork, optimiser: torch.optim.Optimizer, objective: Objective) -> int:
+def restore(state: TrainState, network: nn.Module, optimiser: torch.optim.Optimizer, objective: Objective) -> int:
     """Put a state back and return the number of epochs done; InputError where it is of another training."""
     try:
         network.load_state_dict(_part(state, "network."))

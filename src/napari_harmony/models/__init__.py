@@ -5,6 +5,8 @@ from napari_harmony.models.encoding import Encoding, Proposals
 from napari_harmony.models.model import ContentMixture, HarmonyModel, build_network, model_files
 from napari_harmony.models.network import HarmonyNetwork, NetworkShape, PoseNetwork
 from napari_harmony.models.network_2022 import Harmony2022Network
+from napari_harmony.models.volume_encoding import VolumeEncoding, VolumeProposals
+from napari_harmony.models.volume_network import VolumeNetwork, volume_band
 
 __all__ = [
     "FORMAT_VERSION",
@@ -17,6 +19,10 @@ __all__ = [
     "NetworkShape",
     "PoseNetwork",
     "Proposals",
+    "VolumeEncoding",
+    "VolumeNetwork",
+    "VolumeProposals",
     "build_network",
     "model_files",
+    "volume_band",
 ]

@@ -30,6 +30,8 @@ class ModelCard:
     seed, particles, epochs : of the training
     classes : number of class templates kept with the model, 0 for none
     package_version : of napari-harmony that trained it
+    dimensions : 2 for images, 3 for subtomograms
+    template_box : edge of the class templates, 0 where they are on the network's grid
     format_version : of the files
     """
 
@@ -47,6 +49,8 @@ class ModelCard:
     epochs: int = 0
     classes: int = 0
     package_version: str = ""
+    dimensions: int = 2
+    template_box: int = 0
     format_version: int = FORMAT_VERSION
 
     @property
@@ -108,7 +112,7 @@ def _entry(path: Path, entries: dict[str, Any], name: str, kind: Any, required: 
 
 def _check_ranges(path: Path, card: ModelCard) -> None:
     """Refuse sizes from which no network can be built."""
-    least = {"box": 16, "content": 1, "hypotheses": 1, "classes": 0, "original_box": 1}
+    least = {"box": 16, "content": 1, "hypotheses": 1, "classes": 0, "original_box": 1, "dimensions": 2}
     for name, bound in least.items():
         if getattr(card, name) < bound:
             raise InputError(f"{path}: '{name}' of the model card is {getattr(card, name)}, which is under {bound}.")

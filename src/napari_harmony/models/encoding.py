@@ -39,10 +39,23 @@ class Encoding:
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """A content code (n, d) drawn from the posterior, differentiable in its mean and variance."""
-        noise = torch.randn(
-            self.content_mean.shape, generator=generator, device=self.content_mean.device, dtype=torch.float32
-        )
-        return self.content_mean + noise * (0.5 * self.content_log_variance).exp()
+        return drawn(self.content_mean, self.content_log_variance, generator)
+
+    def surprise(self, target: Pose2D, angle_width: float, shift_width: float) -> Tensor:
+        """Minus log density (n,) of poses (n,) under the hypotheses and their odds, without its constants.
+
+        Each hypothesis is a von Mises distribution in angle, of a width in radian, times a normal one in shift, pixel.
+        """
+        there, here = target[:, None], self.pose
+        misfit = (1 - torch.cos(here.angle - there.angle)) / angle_width**2
+        misfit = misfit + (here.shift - there.shift).square().sum(-1) / (2 * shift_width**2)
+        return -torch.logsumexp(torch.log_softmax(self.logits, dim=1) - misfit, dim=1)
+
+
+def drawn(mean: Tensor, log_variance: Tensor, generator: torch.Generator | None) -> Tensor:
+    """A sample (n, d) of Gaussians, differentiable in their means and variances."""
+    noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=torch.float32)
+    return mean + noise * (0.5 * log_variance).exp()
 
 
 @dataclass(frozen=True)

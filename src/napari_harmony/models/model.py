@@ -15,6 +15,7 @@ from napari_harmony.errors import InputError
 from napari_harmony.models.card import ModelCard, read_card
 from napari_harmony.models.network import HarmonyNetwork, PoseNetwork
 from napari_harmony.models.network_2022 import Harmony2022Network
+from napari_harmony.models.volume_network import VolumeNetwork
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,13 @@ class HarmonyModel:
 
     Attributes
     ----------
-    network : in eval mode, on the CPU after ``load``
+    network : in eval mode, on the CPU after ``load``; of volumes a ``VolumeNetwork``
     card : what it is
-    templates : (k, box, box) class averages on the network's grid, or None
+    templates : (k, box, box) class averages on the network's grid, or (k, template_box, ...) volumes, or None
     mixture : the classes over the content code, or None
     """
 
-    network: PoseNetwork
+    network: PoseNetwork | VolumeNetwork
     card: ModelCard
     templates: Tensor | None = None
     mixture: ContentMixture | None = None
@@ -88,8 +89,8 @@ class HarmonyModel:
         network = build_network(card)
         network.load_state_dict(_matching(weights, tensors, network.state_dict(), "network."))
         network.eval()
-        box, classes, d = card.box, card.classes, card.content
-        templates = _optional(weights, tensors, {"templates": (classes, box, box)})
+        box, classes, d = card.template_box or card.box, card.classes, card.content
+        templates = _optional(weights, tensors, {"templates": (classes, *(box,) * card.dimensions)})
         mixture = _optional(
             weights, tensors, {"means": (classes, d), "covariances": (classes, d, d), "weights": (classes,)}, "mixture."
         )
@@ -103,8 +104,10 @@ class HarmonyModel:
         )
 
 
-def build_network(card: ModelCard) -> PoseNetwork:
+def build_network(card: ModelCard) -> PoseNetwork | VolumeNetwork:
     """A fresh network of the sizes and the objective that the card says; its weights come from torch's generator."""
+    if card.dimensions == 3 and card.objective == "harmony":
+        return VolumeNetwork(card.shape)
     if card.objective == "harmony-2022":
         return Harmony2022Network(card.shape)
     if card.objective == "harmony":

@@ -13,7 +13,7 @@ from napari_harmony.models.polar import PolarEncoder
 from napari_harmony.transforms import Transformation, built_in, choose, rotate, soft_circle
 
 #: A content posterior narrower or wider than this (log variance) is noise of training and would only destabilise it.
-_LOG_VARIANCE_BOUND = 8.0
+LOG_VARIANCE_BOUND = 8.0
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class HarmonyNetwork(PoseNetwork):
         attention = torch.softmax(logits, dim=1)[..., None]
         pooled = torch.cat([(attention * features).sum(1), features.mean(1)], dim=1)
         mean, log_variance = self.content_head(pooled).float().chunk(2, dim=1)
-        bounded = _LOG_VARIANCE_BOUND * torch.tanh(log_variance / _LOG_VARIANCE_BOUND)
+        bounded = LOG_VARIANCE_BOUND * torch.tanh(log_variance / LOG_VARIANCE_BOUND)
         return Encoding(mean, bounded, self._values(raw), logits)
 
     def _values(self, raw: Tensor) -> dict[str, Tensor]:

@@ -7,8 +7,10 @@ from napari_harmony.objectives.forward import Fit
 from napari_harmony.objectives.harmony_2022 import Harmony2022, published_copy, published_gamma
 from napari_harmony.objectives.reconstruction import Reconstruction
 from napari_harmony.objectives.rehearsal import Rehearsal
-from napari_harmony.objectives.seeds import SeedPoses
+from napari_harmony.objectives.seeds import SeedPoses, SeedVolumes
 from napari_harmony.objectives.term import Objective, Term, Weight
+from napari_harmony.objectives.views import Views
+from napari_harmony.objectives.volume_context import VolumeContext, VolumeFit, make_volume_branches, random_poses
 
 __all__ = [
     "Batch",
@@ -24,10 +26,16 @@ __all__ = [
     "Reconstruction",
     "Rehearsal",
     "SeedPoses",
+    "SeedVolumes",
     "Term",
+    "Views",
+    "VolumeContext",
+    "VolumeFit",
     "Weight",
     "make_branches",
+    "make_volume_branches",
     "mixed_precision",
     "published_copy",
     "published_gamma",
+    "random_poses",
 ]

@@ -1,4 +1,4 @@
-"""What the terms of an objective look at: one batch, seen twice by the network."""
+"""A batch of images, seen twice by the network: what the terms of an objective look at."""
 
 from __future__ import annotations
 
@@ -8,46 +8,29 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from napari_harmony.models.encoding import Encoding
 from napari_harmony.models.network import PoseNetwork
-from napari_harmony.objectives.data import Batch, Branch
+from napari_harmony.objectives.data import Branch, ImageBranch
 from napari_harmony.objectives.forward import (
+    GAIN_SPREAD,
     Competition,
     Fit,
     all_hypotheses,
     fit,
     seeded_hypotheses,
 )
-from napari_harmony.transforms import Pose2D, render
+from napari_harmony.objectives.seeds import SeedPoses
+from napari_harmony.objectives.views import Views
+from napari_harmony.transforms import Pose2D, apply_ctf, render
 
 
 @dataclass(frozen=True)
-class Context:
-    """A batch in both branches, with what several terms need, computed once.
-
-    Attributes
-    ----------
-    network : being trained
-    batch : the particles
-    original, copy : the branch of the images themselves, and that of their transformed copies
-    progress : of the training, 0 to 1
-    temperature : of the competition between pose hypotheses (half squared errors in units of the noise)
-    kept : hypotheses per image that are drawn with gradients, the best ones
-    generator : for every random choice of a term
-    """
+class Context(Views):
+    """A batch of images in both branches; attributes as in ``Views``."""
 
     network: PoseNetwork
-    batch: Batch
-    original: Branch
-    copy: Branch
-    progress: float
-    temperature: float
-    kept: int
-    generator: torch.Generator
-
-    @property
-    def branches(self) -> tuple[Branch, Branch]:
-        """The original, then the copy."""
-        return self.original, self.copy
+    original: ImageBranch
+    copy: ImageBranch
 
     @cached_property
     def pictures(self) -> tuple[Tensor, Tensor]:
@@ -67,13 +50,38 @@ class Context:
         first, second = self.pictures
         return self._fit(self.original, second), self._fit(self.copy, first)
 
-    def _fit(self, branch: Branch, picture: Tensor) -> Fit:
-        if self.batch.seeds is not None:
+    def _fit(self, branch: ImageBranch, picture: Tensor) -> Fit:
+        if isinstance(self.batch.seeds, SeedPoses):
             hypotheses = seeded_hypotheses(branch, self.batch.seeds, self.network.transformations)
         else:
             hypotheses = all_hypotheses(branch, self.network.transformations)
         contrast = any(t.name == "contrast" for t in self.network.transformations)
         return fit(self.batch, picture, hypotheses, Competition(self.temperature, self.kept, contrast))
+
+    def rehearse(self, shift_spread: float) -> tuple[Pose2D, Tensor, Encoding]:
+        """The batch's pictures under new poses, the CTFs of other particles, and new noise."""
+        with torch.no_grad():
+            pose, images = self._rehearsed(shift_spread)
+        with mixed_precision(images.device):
+            return pose, self.original.content.detach(), self.network.encode(images)
+
+    def _rehearsed(self, shift_spread: float) -> tuple[Pose2D, Tensor]:
+        """New poses (n,) and images (n, b, b)."""
+        batch, generator = self.batch, self.generator
+        n, device = len(batch), batch.images.device
+        names = {t.name for t in self.network.transformations}
+        random = torch.randn(n, 3, generator=generator, device=device)
+        turn = torch.rand(n, generator=generator, device=device) * 2 * torch.pi
+        limit = self.network.shape.max_shift
+        pose = Pose2D.of(
+            turn * ("rotation" in names),
+            (random[:, :2] * shift_spread * limit).clamp(-limit, limit) * ("translation" in names),
+        )
+        gain = (GAIN_SPREAD * random[:, 2]).exp() if "contrast" in names else torch.ones_like(turn)
+        others = torch.randperm(n, generator=generator, device=device)
+        drawn = render(self.pictures[0].detach(), pose, fast=True)
+        clean = apply_ctf(drawn, None if batch.ctf is None else batch.ctf[others]) * gain[:, None, None]
+        return pose, clean + torch.randn(clean.shape, generator=generator, device=device)
 
 
 def mixed_precision(device: torch.device) -> torch.autocast:
@@ -83,7 +91,7 @@ def mixed_precision(device: torch.device) -> torch.autocast:
 
 def make_branches(
     network: PoseNetwork, images: Tensor, applied: Pose2D, generator: torch.Generator
-) -> tuple[Branch, Branch]:
+) -> tuple[ImageBranch, ImageBranch]:
     """Encode ``images`` (n, b, b) and their copies transformed by ``applied`` (n,), together in one pass."""
     n = len(images)
     with torch.no_grad():

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from napari_harmony.objectives.context import Context
-from napari_harmony.objectives.data import Branch
 from napari_harmony.objectives.term import Term, Weight
-from napari_harmony.transforms import Contrast, Pose2D
+from napari_harmony.objectives.views import Views
+from napari_harmony.transforms import Contrast
 
 
 @dataclass(frozen=True)
-class ContentAgreement(Term):
+class ContentAgreement(Term[Views]):
     """Symmetric Kullback-Leibler divergence between the content posteriors of an image and of its copy, in nats.
 
     Together with the swap of contents in the reconstruction it keeps the pose out of the content.
@@ -24,7 +25,7 @@ class ContentAgreement(Term):
     weight: Weight = Weight(0.1, full=0.3)
     name: str = "content agreement"
 
-    def __call__(self, context: Context) -> tuple[Tensor, dict[str, Tensor]]:
+    def __call__(self, context: Views) -> tuple[Tensor, dict[str, Tensor]]:
         a, b = context.original.encoding, context.copy.encoding
         squares = (a.content_mean - b.content_mean).square()
         precisions = (-a.content_log_variance).exp() + (-b.content_log_variance).exp()
@@ -34,7 +35,7 @@ class ContentAgreement(Term):
 
 
 @dataclass(frozen=True)
-class ContentPrior(Term):
+class ContentPrior(Term[Views]):
     """Kullback-Leibler divergence from the content posteriors to a standard normal, in nats, both branches averaged.
 
     It gives the code a fixed scale, without which the agreement could be had by shrinking everything.
@@ -43,7 +44,7 @@ class ContentPrior(Term):
     weight: Weight = Weight(0.1, full=0.3)
     name: str = "content prior"
 
-    def __call__(self, context: Context) -> tuple[Tensor, dict[str, Tensor]]:
+    def __call__(self, context: Views) -> tuple[Tensor, dict[str, Tensor]]:
         total = torch.zeros((), device=context.batch.images.device)
         for branch in context.branches:
             mean, log_variance = branch.encoding.content_mean, branch.encoding.content_log_variance
@@ -52,12 +53,12 @@ class ContentPrior(Term):
 
 
 @dataclass(frozen=True)
-class PoseTarget(Term):
+class PoseTarget(Term[Views]):
     """Minus log likelihood of a target pose under the mixture that the hypotheses and their odds are, both branches.
 
     The target is the seed, or without seeds the best of all hypotheses of *both* branches (it explains the same
     image). In the copy's branch it is moved by the known transformation: poses become equivariant, and so do the
-    odds. Each hypothesis is a von Mises distribution in angle times a normal one in shift; their widths shrink over
+    odds. Each hypothesis is a density in rotation times one in shift (see the encodings); their widths shrink over
     the training, so that early on every hypothesis learns, and later the nearest.
 
     Attributes
@@ -74,23 +75,24 @@ class PoseTarget(Term):
     settled: float = 0.6
     name: str = "pose"
 
-    def __call__(self, context: Context) -> tuple[Tensor, dict[str, Tensor]]:
+    def __call__(self, context: Views) -> tuple[Tensor, dict[str, Tensor]]:
         target, trust = self._target(context)
         total = torch.zeros_like(trust)
         for branch in context.branches:
-            total = total + 0.5 * pose_surprise(branch, target, *self.widths(context))
+            there = branch.applied.compose(target)
+            total = total + 0.5 * branch.encoding.surprise(there, *self.widths(context))
         return (trust * total).mean(), {}
 
-    def widths(self, context: Context) -> tuple[float, float]:
+    def widths(self, context: Views) -> tuple[float, float]:
         """Widths of the hypotheses at this point of the training: radian, pixel."""
         along = min(context.progress / self.settled, 1.0)
         angle = self.first_angle ** (1 - along) * self.last_angle**along
         shift = self.first_shift ** (1 - along) * self.last_shift**along
-        return math.radians(angle), shift * context.batch.images.shape[-1]
+        return math.radians(angle), shift * context.network.shape.box
 
     @staticmethod
     @torch.no_grad()
-    def _target(context: Context) -> tuple[Pose2D, Tensor]:
+    def _target(context: Views) -> tuple[Any, Tensor]:
         """Poses (n,) on the original images, and trust (n,)."""
         seeds = context.batch.seeds
         if seeds is not None:
@@ -98,23 +100,21 @@ class PoseTarget(Term):
         errors = torch.cat([fit.error for fit in context.fits], dim=1)
         best = errors.argmin(dim=1)
         rows = torch.arange(len(best), device=best.device)
-        first, second = (fit.pose.detach() for fit in context.fits)
-        angle = torch.cat([first.angle, second.angle], dim=1)[rows, best]
-        shift = torch.cat([first.shift, second.shift], dim=1)[rows, best]
-        return Pose2D.of(angle, shift), torch.ones_like(angle)
+        kept = errors.shape[1] // 2
+        poses = [fit.pose.detach()[rows, best % kept] for fit in context.fits]
+        return _either(best < kept, *poses), errors.new_ones(len(best))
 
 
-def pose_surprise(branch: Branch, target: Pose2D, angle_width: float, shift_width: float) -> Tensor:
-    """Minus log mixture density (n,) of the target, without its constants, at the branch's hypotheses."""
-    predicted = branch.encoding.pose
-    there = branch.applied.compose(target)[:, None]
-    misfit = (1 - torch.cos(predicted.angle - there.angle)) / angle_width**2
-    misfit = misfit + (predicted.shift - there.shift).square().sum(-1) / (2 * shift_width**2)
-    return -torch.logsumexp(torch.log_softmax(branch.encoding.logits, dim=1) - misfit, dim=1)
+def _either(first: Tensor, one: Any, other: Any) -> Any:
+    """Poses (n,) from ``one`` where ``first`` (n,), else from ``other``."""
+    pairs = {f.name: (getattr(one, f.name), getattr(other, f.name)) for f in fields(one)}
+    return type(one)(
+        **{name: torch.where(first.view(-1, *(1,) * (a.ndim - 1)), a, b) for name, (a, b) in pairs.items()}
+    )
 
 
 @dataclass(frozen=True)
-class ContrastTarget(Term):
+class ContrastTarget(Term[Context]):
     """Squared distance of the predicted gain and offset, as features, from those solved for in the fit."""
 
     weight: Weight = Weight(1.0)

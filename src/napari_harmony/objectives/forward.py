@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from napari_harmony.objectives.data import Batch, Branch
+from napari_harmony.objectives.data import Batch, ImageBranch
 from napari_harmony.objectives.seeds import SeedPoses
 from napari_harmony.transforms import ImageMap, Pose2D, Transformation, apply_ctf, map_of, pose_of, render
 
@@ -80,12 +80,12 @@ class Fit:
     responsibility: Tensor
 
 
-def all_hypotheses(branch: Branch, transformations: Sequence[Transformation]) -> Hypotheses:
+def all_hypotheses(branch: ImageBranch, transformations: Sequence[Transformation]) -> Hypotheses:
     """Every hypothesis of the branch, with the branch's known transformation undone, (n, h)."""
     return _on_original(branch, _without_contrast(branch.encoding.values), transformations)
 
 
-def seeded_hypotheses(branch: Branch, seeds: SeedPoses, transformations: Sequence[Transformation]) -> Hypotheses:
+def seeded_hypotheses(branch: ImageBranch, seeds: SeedPoses, transformations: Sequence[Transformation]) -> Hypotheses:
     """The seeded rotation and shift, (n, 1); other transformations from the branch's most likely hypothesis."""
     seed = seeds.pose[:, None]
     if {t.name for t in transformations} <= {"rotation", "translation", "contrast"}:
@@ -104,7 +104,9 @@ def _without_contrast(values: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value for name, value in values.items() if name != "contrast"}
 
 
-def _on_original(branch: Branch, values: dict[str, Tensor], transformations: Sequence[Transformation]) -> Hypotheses:
+def _on_original(
+    branch: ImageBranch, values: dict[str, Tensor], transformations: Sequence[Transformation]
+) -> Hypotheses:
     applied = branch.applied
     undo = Pose2D.of(applied.angle, applied.shift, applied.log_scale).inverse()[:, None]
     return Hypotheses(undo.map().compose(map_of(values, transformations)), undo.compose(pose_of(values)))

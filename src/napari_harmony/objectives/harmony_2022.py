@@ -19,7 +19,7 @@ from napari_harmony.transforms import Pose2D, rotate
 
 
 @dataclass(frozen=True)
-class Harmony2022(Term):
+class Harmony2022(Term[Context]):
     """gamma (|D(z) - x_c|^2 + |D(z') - x'_c|^2 + |x_c - x'_c|^2) + KL(q(z|x) || q(z|x')) / d, mean over images.
 
     ``x_c`` is the input turned by the predicted pose: rotated, then shifted, then scaled, each in a resampling of its

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from napari_harmony.objectives.context import Context
 from napari_harmony.objectives.term import Term, Weight
+from napari_harmony.objectives.views import Views
 
 
 @dataclass(frozen=True)
-class Reconstruction(Term):
+class Reconstruction(Term[Views]):
     """Half the squared error of the images against the posed pictures, summed over pixels: minus log likelihood.
 
     Hypotheses share each image by their responsibilities (soft winner-takes-all), so that a hypothesis that explains
@@ -22,7 +22,7 @@ class Reconstruction(Term):
     weight: Weight = Weight(1.0)
     name: str = "reconstruction"
 
-    def __call__(self, context: Context) -> tuple[Tensor, dict[str, Tensor]]:
+    def __call__(self, context: Views) -> tuple[Tensor, dict[str, Tensor]]:
         errors = [(fit.responsibility * fit.error).sum(1) for fit in context.fits]
         per_image = 0.5 * (errors[0] + errors[1])
         if context.batch.seeds is None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from napari_harmony.errors import InputError
-from napari_harmony.transforms import Pose2D
+from napari_harmony.transforms import Pose2D, Pose3D
 
 
 @dataclass(frozen=True)
@@ -52,3 +53,39 @@ class SeedPoses:
         """The same seeds on another device."""
         tensors = (self.angle, self.shift, self.weight, self.class_posterior)
         return SeedPoses(*(None if t is None else t.to(device) for t in tensors))  # type: ignore[arg-type, call-overload]
+
+
+@dataclass(frozen=True)
+class SeedVolumes:
+    """A pose per subtomogram from a search, canonical volume -> subtomogram, and the volumes that it found.
+
+    Attributes
+    ----------
+    pose : (n,), shifts in voxels of the network's grid
+    weight : (n,) trust, 0 (ignore) to 1
+    label : (n,) which of the templates each subtomogram shows
+    templates : (k, b, b, b) on the network's grid, in units of the noise
+    """
+
+    pose: Pose3D
+    weight: Tensor
+    label: Tensor
+    templates: Tensor
+
+    def __len__(self) -> int:
+        return len(self.weight)
+
+    @property
+    def shown(self) -> Tensor:
+        """(n, b, b, b) the template of each subtomogram."""
+        return self.templates[self.label]
+
+    def take(self, rows: Tensor) -> SeedVolumes:
+        """The seeds of some subtomograms."""
+        return SeedVolumes(self.pose[rows], self.weight[rows], self.label[rows], self.templates)
+
+    def to(self, device: torch.device | str) -> SeedVolumes:
+        """The same seeds on another device."""
+        return SeedVolumes(
+            self.pose.to(device), self.weight.to(device), self.label.to(device), self.templates.to(device)
+        )

@@ -1,7 +1,7 @@
 """The protocol of an objective: a sum of terms, each in its own file.
 
 A further objective is a subclass of ``Term`` put into the tuple of an ``Objective``. It may use everything of the
-``Context``: the network (to decode, re-render and re-encode), both branches with their contents, pose hypotheses and
+``Views``: the network (to decode, re-render and re-encode), both branches with their contents, pose hypotheses and
 the *known* transformation of the copy, the canonical pictures, and the fits. A term that has parameters of its own
 (a critic, a controller) trains them within its call on detached codes, and hands them out in ``state_dict`` so that
 a resumed training goes on where it stopped.
@@ -11,10 +11,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
+import torch
 from torch import Tensor
 
-from napari_harmony.objectives.context import Context
+from napari_harmony.objectives.views import Views
+
+#: What a term looks at: ``Views`` where it serves images and volumes, else the one or the other.
+ViewsT = TypeVar("ViewsT", bound=Views, contravariant=True)
 
 
 @dataclass(frozen=True)
@@ -34,14 +39,14 @@ class Weight:
         return self.value * (progress - self.start) / (self.full - self.start)
 
 
-class Term(ABC):
+class Term(ABC, Generic[ViewsT]):
     """One summand of an objective."""
 
     name: str
     weight: Weight
 
     @abstractmethod
-    def __call__(self, context: Context) -> tuple[Tensor, dict[str, Tensor]]:
+    def __call__(self, context: ViewsT) -> tuple[Tensor, dict[str, Tensor]]:
         """The unweighted value, a scalar (mean over particles), and detached numbers worth logging, by short name."""
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -58,11 +63,11 @@ class Term(ABC):
 class Objective:
     """A weighted sum of terms."""
 
-    terms: tuple[Term, ...]
+    terms: tuple[Term[Any], ...]
 
-    def __call__(self, context: Context) -> tuple[Tensor, dict[str, Tensor]]:
+    def __call__(self, context: Views) -> tuple[Tensor, dict[str, Tensor]]:
         """The scalar to minimise, and the parts by name: each term, and what it logs as ``term.part``."""
-        total = context.batch.images.new_zeros(())
+        total = torch.zeros((), device=context.batch.images.device)
         parts: dict[str, Tensor] = {}
         for term in self.terms:
             weight = term.weight(context.progress)

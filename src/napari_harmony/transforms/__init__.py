@@ -11,7 +11,7 @@ from napari_harmony.transforms.elementary import (
     map_of,
     pose_of,
 )
-from napari_harmony.transforms.filters import apply_ctf, rfft_weights, soft_circle
+from napari_harmony.transforms.filters import apply_ctf, rfft_weights, soft_circle, soft_sphere
 from napari_harmony.transforms.maps import ImageMap
 from napari_harmony.transforms.pose import Pose2D, rotate, wrap
 from napari_harmony.transforms.pose3d import Pose3D
@@ -39,5 +39,6 @@ __all__ = [
     "rfft_weights",
     "rotate",
     "soft_circle",
+    "soft_sphere",
     "wrap",
 ]

@@ -47,3 +47,10 @@ def soft_circle(box: int, diameter: float, edge: float = 2.0, device: torch.devi
     radius = (axis[:, None] ** 2 + axis[None, :] ** 2).sqrt()
     ramp = ((diameter / 2 - radius) / edge).clamp(0.0, 1.0)
     return 0.5 - 0.5 * torch.cos(torch.pi * ramp)
+
+
+def soft_sphere(box: int, radius: float, device: torch.device | str = "cpu", edge: float = 3.0) -> Tensor:
+    """(box, box, box): 1 within ``radius`` voxels of floor(box / 2), falling to 0 over ``edge`` voxels."""
+    axis = torch.arange(box, device=device, dtype=torch.float32) - box // 2
+    distance = (axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None, :] ** 2).sqrt()
+    return 0.5 + 0.5 * torch.cos(torch.pi * ((distance - radius) / edge).clamp(0, 1))

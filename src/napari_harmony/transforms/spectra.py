@@ -73,6 +73,18 @@ def volumes_from(samples: torch.Tensor, band: Band, box: int | None = None) -> t
     return torch.fft.fftshift(volumes, dim=(1, 2, 3))
 
 
+def regridded(volumes: torch.Tensor, box: int) -> torch.Tensor:
+    """Volumes (n, b, b, b) about floor(b / 2) on a grid of ``box`` voxels with the same edge in angstrom.
+
+    Samples in Fourier space keep their size (orthonormal transforms), so that white noise stays of unit variance;
+    the mean is dropped.
+    """
+    old = volumes.shape[-1]
+    band = half_space(old, min(old, box) / 2 - 0.5, volumes.device)
+    transform = torch.fft.rfftn(torch.fft.ifftshift(volumes, dim=(1, 2, 3)), dim=(1, 2, 3), norm="ortho")
+    return volumes_from(transform.flatten(1)[:, band.index], band, box)
+
+
 @dataclass(frozen=True)
 class Spectra:
     """Oversampled transforms of k volumes around the origin of frequency: (k, 2, g, g, g), real and imaginary parts."""
@@ -87,6 +99,12 @@ class Spectra:
         out = torch.nn.functional.grid_sample(flat, grid, mode="bilinear", align_corners=True)
         pairs = out.reshape(k, 2, -1)
         return torch.complex(pairs[:, 0], pairs[:, 1])
+
+    def each_at(self, frequency: torch.Tensor) -> torch.Tensor:
+        """Samples (k, p) of each volume at frequencies of its own (k, p, 3) in cycles per box."""
+        grid = (frequency * (PADDING / (self.values.shape[-1] // 2)))[:, None, None]
+        out = torch.nn.functional.grid_sample(self.values, grid, mode="bilinear", align_corners=True)
+        return torch.complex(out[:, 0, 0, 0], out[:, 1, 0, 0])
 
     def turned(self, rotation: torch.Tensor, frequency: torch.Tensor) -> torch.Tensor:
         """Samples (k, r, m) at frequencies (m, 3) turned by quaternions (r, 4): of volumes turned back by them."""
@@ -110,14 +128,24 @@ def grid_edge(limit: float) -> int:
 
 def spectra_of(volumes: torch.Tensor, limit: float) -> Spectra:
     """Transforms (orthonormal) of volumes (k, b, b, b) [z, y, x] about floor(b / 2)."""
-    box, size = volumes.shape[-1], PADDING * volumes.shape[-1]
-    even = volumes / _envelope(box, volumes.device)
-    before = size // 2 - box // 2
-    padded = torch.nn.functional.pad(even, (before, size - box - before) * 3)
-    transform = torch.fft.fftn(torch.fft.ifftshift(padded, dim=(1, 2, 3)), dim=(1, 2, 3)) / box**1.5
-    keep = _centred_rows(grid_edge(limit) // 2, size).to(volumes.device)
-    cut = transform[:, keep][:, :, keep][:, :, :, keep]
-    return Spectra(torch.stack([cut.real, cut.imag], dim=1).contiguous())
+    one = _transform_matrix(volumes.shape[-1], grid_edge(limit), volumes.device)
+    # Three products of small matrices: faster than a transform of the padded volume of which most is thrown away.
+    along_x = volumes.to(one.dtype) @ one.T
+    along_y = one @ along_x
+    k, b, g = len(volumes), volumes.shape[-1], len(one)
+    values = (one @ along_y.reshape(k, b, g * g)).reshape(k, g, g, g)
+    return Spectra(torch.stack([values.real, values.imag], dim=1))
+
+
+def _transform_matrix(box: int, edge: int, device: torch.device) -> torch.Tensor:
+    """(edge, box) complex: one axis of the oversampled transform, the envelope of interpolation divided out."""
+    if edge - 1 > PADDING * box:
+        raise ValueError(f"a transform of {PADDING * box} samples has no {edge // 2} on both sides of its origin")
+    position = torch.arange(box, device=device) - box // 2
+    frequency = (torch.arange(edge, device=device) - edge // 2) / (PADDING * box)
+    phase = -2 * torch.pi * frequency[:, None] * position
+    weight = 1 / (torch.sinc(position / (PADDING * box)) ** 2 * box**0.5)
+    return torch.polar(weight.expand_as(phase), phase)
 
 
 def volumes_of(grids: torch.Tensor, box: int) -> torch.Tensor:

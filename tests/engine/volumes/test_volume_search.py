@@ -9,7 +9,6 @@ from volume_data import prepared, rotation_errors, subtomograms, true_poses
 
 from napari_harmony.engine.volumes import search
 from napari_harmony.engine.volumes.classes import fair_scores, own_share, split
-from napari_harmony.engine.volumes.prepare import soft_sphere
 from napari_harmony.engine.volumes.refine import refine
 from napari_harmony.engine.volumes.search import (
     Posterior,
@@ -22,7 +21,7 @@ from napari_harmony.engine.volumes.search import (
     signal_variance,
 )
 from napari_harmony.engine.work import finish
-from napari_harmony.transforms import so3
+from napari_harmony.transforms import so3, soft_sphere
 
 MASK = soft_sphere(24, 10.8)
 

@@ -13,7 +13,6 @@ from volume_data import prepared, subtomograms, true_poses
 
 from napari_harmony.engine import api
 from napari_harmony.engine.settings import Settings
-from napari_harmony.engine.volumes.prepare import soft_sphere
 from napari_harmony.engine.volumes.search import accumulate, expect_near, maximise, shift_ball
 from napari_harmony.engine.volumes.seeding import turned
 from napari_harmony.engine.volumes.start import Anchors, start_of
@@ -22,7 +21,7 @@ from napari_harmony.errors import InputError
 from napari_harmony.particles.dataset import Particles
 from napari_harmony.particles.simulate import simulate_particles
 from napari_harmony.results import Result
-from napari_harmony.transforms import so3
+from napari_harmony.transforms import so3, soft_sphere
 
 ANGLES = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]
 NEAR = Settings(classes=3, preset="fast", start="input", local_search=20)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from napari_harmony.analysis.fsc import of_classes, worse_of
-from napari_harmony.engine.assembly import UNKNOWN_ANGLE, originals, warnings_of
+from napari_harmony.engine.assembly import UNKNOWN_ANGLE, no_agreement, originals, warnings_of
 from napari_harmony.engine.preprocess import Geometry
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.volumes.discovery import Discovery
@@ -32,23 +32,27 @@ class Findings:
     rows : (m,) input rows
     found : classes, and what the halves say of them
     refined : poses
-    averages : (k, b, b, b) of all members; half_averages : (2, k, b, b, b)
+    averages : (k, b, b, b) of all members; half_averages : (2, k, b, b, b), or None where there are no halves
     symmetry : of the classes
     origin : (m, 3) working voxels by which the particles were shifted before, as the input said
+    content : (m, d) content posterior means
+    numbered : the classes are those of a saved model and keep their numbers
     """
 
     rows: NDArray[np.int64]
     found: Discovery
     refined: Refined
     averages: NDArray[np.float32]
-    half_averages: NDArray[np.float32]
+    half_averages: NDArray[np.float32] | None
     symmetry: Symmetry
     origin: NDArray[np.float32] | None = None
+    content: NDArray[np.float32] | None = None
+    numbered: bool = False
 
     @property
     def structure(self) -> bool:
-        """Whether any class is more than noise."""
-        return bool(self.found.agreement.significant.any())
+        """Whether any class is more than noise, as far as anybody looked."""
+        return self.found.agreement is None or bool(self.found.agreement.significant.any())
 
     @property
     def member(self) -> NDArray[np.bool_]:
@@ -57,7 +61,9 @@ class Findings:
         return ~junk if self.structure else np.ones(len(junk), dtype=bool)
 
     def order(self) -> NDArray[np.int64]:
-        """(k,) the classes from the largest."""
+        """(k,) the classes in the order of their numbers: from the largest, unless they have numbers already."""
+        if self.numbered:
+            return np.arange(len(self.averages))
         label = self.found.posterior.best().label.cpu().numpy()
         return np.argsort(-np.bincount(label[self.member], minlength=len(self.averages)), kind="stable")
 
@@ -66,14 +72,18 @@ def assemble(
     prepared: Prepared, findings: Findings, settings: Settings, pixel_size: float, provenance: dict[str, Any]
 ) -> Result:
     """The result of a run."""
-    geometry, curves, order = prepared.geometry, findings.found.agreement, findings.order()
+    geometry, order, halves = prepared.geometry, findings.order(), findings.half_averages
+    curves = findings.found.agreement or no_agreement(len(order), geometry)
     number = np.empty(len(order), dtype=np.int64)
     number[order] = np.arange(1, len(order) + 1)
     label = findings.found.posterior.best().label.cpu().numpy()
     rows = _rows(findings, geometry, np.where(findings.member, number[label], 0))
     length = geometry.box * geometry.pixel_size
     junk = findings.found.junk.cpu().numpy()
-    masked = of_classes(findings.averages[order], findings.half_averages[:, order])
+    halves = None if halves is None else halves[:, order]
+    stated = length / curves.resolution[order]
+    if halves is not None:
+        stated = worse_of(stated, of_classes(findings.averages[order], halves), geometry.pixel_size)
     return Result(
         table=_complete(rows, prepared),
         averages=findings.averages[order],
@@ -81,7 +91,7 @@ def assemble(
         frc=curves.frc[order],
         frc_floor=curves.floor[order],
         frc_frequency=(np.arange(1, curves.frc.shape[1] + 1) / length).astype(np.float32),
-        resolution=worse_of(length / curves.resolution[order], masked, geometry.pixel_size),
+        resolution=stated.astype(np.float32),
         pixel_size=pixel_size,
         summary={
             "parameters": asdict(settings),
@@ -89,7 +99,7 @@ def assemble(
             "warnings": warnings_of(prepared.usable, prepared.flags, findings.structure, junk),
             **provenance,
         },
-        half_averages=findings.half_averages[:, order],
+        half_averages=halves,
     )
 
 
@@ -118,7 +128,9 @@ def _rows(findings: Findings, geometry: Geometry, number: NDArray[np.int64]) -> 
             for j, b in zip(junk, bound, strict=True)
         ],
     }
-    return pd.DataFrame(columns, index=findings.rows)
+    codes = np.zeros((len(junk), 0)) if findings.content is None else findings.content
+    content = {f"content_{j}": codes[:, j] for j in range(codes.shape[1])}
+    return pd.DataFrame({**columns, **content}, index=findings.rows)
 
 
 def class_weight(posterior: Posterior) -> torch.Tensor:
@@ -156,4 +168,4 @@ def _complete(rows: pd.DataFrame, prepared: Prepared) -> pd.DataFrame:
         table[name] = values[source]
     table["flags"] = [",".join(filter(None, words)) for words in zip(prepared.flags, table["flags"], strict=True)]
     table["class_number"] = table["class_number"].astype(np.int64)
-    return table[list(COLUMNS_3D)]
+    return table[[*COLUMNS_3D, *(name for name in table.columns if name not in COLUMNS_3D)]]

@@ -17,7 +17,7 @@ from napari_harmony.engine.volumes.classes import fair_scores, split
 from napari_harmony.engine.volumes.halves import Alignment, compare_halves, decoy_templates, fit_onto
 from napari_harmony.engine.volumes.plans import ALL_ROTATIONS, EVERYWHERE, NEARBY, Plan, Stage
 from napari_harmony.engine.volumes.posteriors import carried, centred, pool, relabel
-from napari_harmony.engine.volumes.prepare import Prepared, soft_sphere
+from napari_harmony.engine.volumes.prepare import Prepared
 from napari_harmony.engine.volumes.references import LOOKED_AT, References, looks_inverted
 from napari_harmony.engine.volumes.search import (
     Observations,
@@ -35,7 +35,7 @@ from napari_harmony.engine.volumes.seeding import seed_templates
 from napari_harmony.engine.volumes.start import Anchors
 from napari_harmony.engine.volumes.symmetry import Symmetry, axes_of
 from napari_harmony.engine.work import Work, portion, shares
-from napari_harmony.transforms import so3
+from napari_harmony.transforms import so3, soft_sphere
 
 T = TypeVar("T")
 
@@ -269,15 +269,15 @@ class Discovery:
     Attributes
     ----------
     posterior : over class and pose, every particle
-    halves : (2,) sums of each half's classes on the whole band, placed on the joint classes
-    agreement : of the two halves
+    halves : (2,) sums of each half's classes on the whole band, placed on the joint classes; empty where there are none
+    agreement : of the two halves, or None
     junk : (n,) bool, particles that fit no class of the other half better than decoys
     sigma : voxels, spread of the shifts per axis
     """
 
     posterior: Posterior
-    halves: tuple[Sums, Sums]
-    agreement: Agreement
+    halves: tuple[Sums, ...]
+    agreement: Agreement | None
     junk: torch.Tensor
     sigma: float
 

@@ -14,6 +14,7 @@ from napari_harmony.engine.volumes.search import Observations
 from napari_harmony.engine.work import Work
 from napari_harmony.errors import InputError
 from napari_harmony.particles.dataset import Particles
+from napari_harmony.transforms import soft_sphere
 from napari_harmony.transforms.spectra import Band, half_space
 
 #: Volumes per read.
@@ -145,13 +146,6 @@ def _outside(geometry: Geometry, device: torch.device) -> torch.Tensor:
     return 1 - soft_sphere(
         geometry.source_box, min(geometry.mask_radius * geometry.scale, 0.48 * geometry.source_box), device
     )
-
-
-def soft_sphere(box: int, radius: float, device: torch.device | str = "cpu", edge: float = 3.0) -> torch.Tensor:
-    """(box, box, box): 1 within ``radius`` voxels of floor(box / 2), falling to 0 over ``edge`` voxels."""
-    axis = torch.arange(box, device=device, dtype=torch.float32) - box // 2
-    distance = (axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None, :] ** 2).sqrt()
-    return 0.5 + 0.5 * torch.cos(torch.pi * ((distance - radius) / edge).clamp(0, 1))
 
 
 def _normalised(volumes: torch.Tensor, outside: torch.Tensor) -> torch.Tensor:

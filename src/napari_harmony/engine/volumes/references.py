@@ -9,11 +9,12 @@ import numpy as np
 import torch
 
 from napari_harmony.engine.preprocess import Geometry
-from napari_harmony.engine.volumes.prepare import Prepared, cropped, soft_sphere
+from napari_harmony.engine.volumes.prepare import Prepared, cropped
 from napari_harmony.engine.volumes.search import Posterior, Templates
 from napari_harmony.engine.volumes.seeding import signal_variance_of
 from napari_harmony.errors import InputError
 from napari_harmony.particles.tomogram import open_volume
+from napari_harmony.transforms import soft_sphere
 from napari_harmony.transforms.spectra import Band, half_space, spectra_of, volumes_from
 
 #: The low pass falls from 1 to 0 between these multiples of its frequency.

@@ -12,21 +12,36 @@ import torch
 from napari_harmony.engine.clock import Clock
 from napari_harmony.engine.devices import choose_device, describe_device
 from napari_harmony.engine.events import Event
+from napari_harmony.engine.learning import cluster_content, train_network, training_state, warm_up
 from napari_harmony.engine.preprocess import name_of
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.volumes.assembly import Findings, assemble
 from napari_harmony.engine.volumes.discovery import Discovery, Search, discover, over_cluster
-from napari_harmony.engine.volumes.plans import PLANS
+from napari_harmony.engine.volumes.learning import (
+    STEPS,
+    certain,
+    model_templates,
+    network_samples,
+    propose,
+    proposed,
+    seeds_from,
+    volume_card,
+    with_classes,
+)
+from napari_harmony.engine.volumes.plans import EVERYWHERE, NEARBY, PLANS
+from napari_harmony.engine.volumes.posteriors import centred
 from napari_harmony.engine.volumes.prepare import Prepared, prepare
 from napari_harmony.engine.volumes.references import References, load_references
 from napari_harmony.engine.volumes.refine import Refined, refine
 from napari_harmony.engine.volumes.saved import load_discovery, save_discovery
-from napari_harmony.engine.volumes.search import Posterior, filtered, signal_variance, with_poses
+from napari_harmony.engine.volumes.search import Posterior, Templates, filtered, signal_variance, with_poses
 from napari_harmony.engine.volumes.start import Start, start_of
 from napari_harmony.engine.work import Work, portion
 from napari_harmony.errors import InputError
+from napari_harmony.models import HarmonyModel, VolumeProposals
 from napari_harmony.particles.dataset import Particles
 from napari_harmony.results import Result
+from napari_harmony.transforms import so3
 
 #: Fewer particles than this cannot be split into halves and classes.
 LEAST_PARTICLES = 8
@@ -65,20 +80,15 @@ class VolumeRun:
             "checking half 2 of 2": 1.5 * search,
             "refining classes": 1.2 * search,
             "comparing halves": 1.5 * search,
+            "training": 0.4 * STEPS[self.settings.preset],
+            "proposing": n * 2e-3,
             "refining poses": ROUNDS[self.settings.preset] * n * 2e-2,
         }
 
-    def align(self) -> Generator[Event, None, Result]:
-        """Classes and poses from nothing."""
-        if len(self.particles) < LEAST_PARTICLES:
-            raise InputError(
-                f"{name_of(self.particles)}: {len(self.particles)} subtomograms are too few; "
-                f"give at least {LEAST_PARTICLES}."
-            )
-        prepared: Prepared = yield from self.clock.follow(
-            "reading", prepare(self.particles, self.settings, self.device)
-        )
-        usable, rows = self._usable(prepared)
+    def fit(self) -> Generator[Event, None, tuple[Result, HarmonyModel]]:
+        """Classes and poses from nothing, and a network that has learned them."""
+        warm_up()
+        prepared, usable, rows = yield from self._read()
         start = self._start(rows, usable)
         if start is not None:
             usable = start.placed(usable)
@@ -87,17 +97,102 @@ class VolumeRun:
         search = Search(usable, self.generator, self.settings.transforms, anchors, self.settings.symmetry, references)
         warnings = yield from self._check_references(search)
         found = yield from self._discover(search)
+        model, proposals = yield from self._learn(search, found)
         findings = yield from self.clock.follow("refining poses", self._finish(search, rows, found))
-        if start is not None:
-            findings = replace(findings, origin=start.shift.cpu().numpy())
+        origin = None if start is None else start.shift.cpu().numpy()
+        findings = replace(findings, origin=origin, content=proposals.content_mean.cpu().numpy())
+        result = self._result(prepared, findings)
+        result = replace(result, summary={**result.summary, "warnings": [*result.warnings, *warnings]})
+        return result, with_classes(model, findings)
+
+    def apply(self, model: HarmonyModel) -> Generator[Event, None, Result]:
+        """Place every particle on the classes of a trained model."""
+        self.clock.weights = {"reading": 1.0, "proposing": 0.5, "searching": 4.0, "refining poses": 2.0}
+        prepared, usable, rows = yield from self._read()
+        search = Search(usable, self.generator, self.settings.transforms, symmetry=self.settings.symmetry)
+        templates = model_templates(model, usable, name_of(self.particles))
+        proposals = yield from self.clock.follow("proposing", propose(model, usable))
+        near = proposed(proposals, len(templates), usable.geometry.box / model.card.box)
+        posterior = yield from self.clock.follow("searching", self._place(search, templates, near))
+        junk = torch.zeros(len(usable), dtype=torch.bool)
+        found = Discovery(posterior, (), None, junk, search.sigma)
+        # Against the model's own averages: those of the new data would drift from its frame.
+        findings = yield from self.clock.follow("refining poses", self._finish(search, rows, found, templates))
+        content = proposals.content_mean.cpu().numpy()
+        return self._result(prepared, replace(findings, content=content, numbered=True))
+
+    def _place(self, search: Search, templates: Templates, near: Posterior) -> Work[Posterior]:
+        """Classes and poses on given templates: near what the network says, or (but for "fast") everywhere."""
+        plan = PLANS[self.settings.preset]
+        quick = self.settings.preset == "fast"
+        first = replace(plan.weigh, step=30.0, where=NEARBY) if quick else replace(plan.weigh, where=EVERYWHERE)
+        posterior = yield from portion(search.expect(search.data(first.limit), templates, first, near), 0.0, 0.7)
+        last = plan.settle[-1]
+        return (yield from portion(search.expect(search.data(last.limit), templates, last, posterior), 0.7, 1.0))
+
+    def cluster(self, result: Result) -> Generator[Event, None, Result]:
+        """Group content codes anew, and let particles and averages settle on the new classes."""
+        self.clock.weights = {"reading": 1.0, "grouping": 1.0, "settling classes": 8.0, "refining poses": 2.0}
+        if len(result) != len(self.particles):
+            raise InputError(
+                f"The result has {len(result)} rows, the file {len(self.particles)}: open the file it is of."
+            )
+        if result.content.shape[1] == 0:
+            raise InputError("The result holds no content codes: run Align and Cluster first.")
+        prepared, usable, rows = yield from self._read()
+        content = result.content[rows]
+        label = cluster_content(content, self.settings.classes, self.settings.seed)
+        yield self.clock.at("grouping", 1.0)
+        classes, plan = int(label.max()) + 1, PLANS[self.settings.preset]
+        search = Search(usable, self.generator, self.settings.transforms, symmetry=self.settings.symmetry)
+        start = centred(self._known(result, rows, label, usable.geometry.scale), classes, search.symmetry)
+        work = search.iterate(plan.settle, classes, start)
+        posterior = yield from self.clock.follow("settling classes", work)
+        flags = result.table["flags"].fillna("").str.contains("junk")
+        junk = torch.as_tensor(flags.to_numpy(dtype=bool)[rows])
+        found = Discovery(posterior, (), None, junk, search.sigma)
+        findings = yield from self.clock.follow("refining poses", self._finish(search, rows, found))
+        return self._result(prepared, replace(findings, content=content))
+
+    def _known(self, result: Result, rows: np.ndarray, label: np.ndarray, scale: float) -> Posterior:
+        """The poses of an earlier result, in the classes ``label``."""
+        table = result.table.iloc[rows]
+        angles = torch.as_tensor(table[["rot", "tilt", "psi"]].to_numpy(float))
+        origin = torch.as_tensor(table[["origin_x", "origin_y", "origin_z"]].to_numpy(float) / scale)
+        rotation, shift = so3.from_zyz(angles).float().to(self.device), origin.float().to(self.device)
+        return certain(rotation, shift, torch.as_tensor(label, device=self.device))
+
+    def _read(self) -> Generator[Event, None, tuple[Prepared, Prepared, np.ndarray]]:
+        """All particles, and the usable ones with their rows."""
+        if len(self.particles) < LEAST_PARTICLES:
+            raise InputError(
+                f"{name_of(self.particles)}: {len(self.particles)} subtomograms are too few; "
+                f"give at least {LEAST_PARTICLES}."
+            )
+        work = prepare(self.particles, self.settings, self.device)
+        prepared: Prepared = yield from self.clock.follow("reading", work)
+        return prepared, *self._usable(prepared)
+
+    def _learn(self, search: Search, found: Discovery) -> Generator[Event, None, tuple[HarmonyModel, VolumeProposals]]:
+        """Train the network on the poses found, and let it look at every particle."""
+        usable, classes = search.prepared, found.posterior.class_score.shape[1]
+        templates = search.average(usable.data, found.posterior, classes).volumes
+        card = volume_card(usable.geometry, self.settings, classes, len(usable))
+        seeds = seeds_from(found.posterior, found.junk, templates, card.box)
+        state = training_state(self.folder, self.resume)
+        work = train_network(*network_samples(usable, card.box), card, seeds, self.device, state)
+        model = HarmonyModel((yield from self.clock.follow("training", work)), card)
+        proposals = yield from self.clock.follow("proposing", propose(model, usable))
+        return model, proposals
+
+    def _result(self, prepared: Prepared, findings: Findings) -> Result:
         provenance = {
             "device": describe_device(self.device),
             "objective": self.settings.objective,
             "references": list(self.settings.references),
             "seconds": {stage: round(seconds, 2) for stage, seconds in self.clock.seconds.items()},
         }
-        result = assemble(prepared, findings, self.settings, self.particles.pixel_size, provenance)
-        return replace(result, summary={**result.summary, "warnings": [*result.warnings, *warnings]})
+        return assemble(prepared, findings, self.settings, self.particles.pixel_size, provenance)
 
     def _usable(self, prepared: Prepared) -> tuple[Prepared, np.ndarray]:
         """The usable particles, sorted by their fingerprints, and their rows in the input."""
@@ -142,21 +237,23 @@ class VolumeRun:
             save_discovery(saved, found)
         return found
 
-    def _finish(self, search: Search, rows: np.ndarray, found: Discovery) -> Work[Findings]:
-        """Refine poses and averages in turn, and gather everything."""
+    def _finish(
+        self, search: Search, rows: np.ndarray, found: Discovery, templates: Templates | None = None
+    ) -> Work[Findings]:
+        """Refine poses and averages in turn, or poses on ``templates`` alone, and gather everything."""
         kept = ~found.junk.to(self.device)
         posterior, classes = found.posterior, found.posterior.class_score.shape[1]
-        rounds = ROUNDS[self.settings.preset]
+        rounds = ROUNDS[self.settings.preset] if templates is None else 1
         placed = posterior
         for done in range(rounds):
-            work = self._refine(search, placed, classes, found.sigma)
+            work = self._refine(search, placed, classes, found.sigma, templates)
             refined = yield from portion(work, 0.9 * done / rounds, 0.9 * (done + 1) / rounds)
             placed = with_poses(posterior, refined.rotation, refined.shift)
         members = placed.entries(kept[placed.particle]) if kept.any() else placed
         sums = search.sums(search.prepared.data, members, classes)
         variance = signal_variance(sums)
         averages = filtered(sums, variance) * search.mask
-        half_averages = torch.stack([filtered(half, variance) for half in found.halves])
+        halves = [filtered(half, variance).cpu().numpy() for half in found.halves]
         if search.anchors is None:
             refined = replace(refined, rotation=search.symmetry.canonical(refined.rotation))
         return Findings(
@@ -164,13 +261,16 @@ class VolumeRun:
             found,
             refined,
             averages.cpu().numpy().astype(np.float32),
-            half_averages.cpu().numpy(),
+            np.stack(halves) if halves else None,
             search.symmetry,
         )
 
-    def _refine(self, search: Search, posterior: Posterior, classes: int, sigma: float) -> Work[Refined]:
+    def _refine(
+        self, search: Search, posterior: Posterior, classes: int, sigma: float, templates: Templates | None
+    ) -> Work[Refined]:
         data, best, transforms = search.data(REFINE_BAND[self.settings.preset]), posterior.best(), search.transforms
-        templates = search.average(data, posterior, classes)
+        if templates is None:
+            templates = search.average(data, posterior, classes)
         energy = 2 * search.prepared.energy[:, : int(data.band.shell.max()) + 1].sum(1)
         move = "translation" in transforms and search.geometry.max_shift > 0
         free = torch.tensor(3 * ["rotation" in transforms] + 3 * [move], dtype=torch.float32, device=self.device)

@@ -22,6 +22,7 @@ def save_discovery(path: Path, found: Discovery) -> None:
     from safetensors.torch import save_file
 
     tensors = {f"posterior.{name}": getattr(found.posterior, name) for name in _POSTERIOR}
+    assert found.agreement is not None, "a search compares halves"
     tensors |= {f"agreement.{name}": torch.as_tensor(getattr(found.agreement, name)) for name in _AGREEMENT}
     for i, half in enumerate(found.halves):
         tensors |= {f"half{i}.grids": half.grids, f"half{i}.share": half.share}

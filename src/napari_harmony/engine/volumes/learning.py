@@ -1,0 +1,158 @@
+"""The Harmony network of a set of subtomograms: its input, its training from poses that the search found."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from importlib.metadata import version
+
+import numpy as np
+import torch
+
+from napari_harmony.engine.learning import content_mixture
+from napari_harmony.engine.preprocess import Geometry
+from napari_harmony.engine.settings import Settings
+from napari_harmony.engine.volumes.assembly import Findings
+from napari_harmony.engine.volumes.prepare import Prepared
+from napari_harmony.engine.volumes.search import Posterior, Templates
+from napari_harmony.engine.work import Work
+from napari_harmony.errors import InputError
+from napari_harmony.models import HarmonyModel, ModelCard, VolumeNetwork, VolumeProposals, volume_band
+from napari_harmony.models.volume_encoding import join_volume_proposals
+from napari_harmony.objectives import SeedVolumes
+from napari_harmony.transforms import Pose3D, so3
+from napari_harmony.transforms.spectra import regridded
+
+#: Edge of the network's grid; finer detail is left to the search and to refinement.
+NETWORK_BOX = 20
+#: Batches to learn from, and the largest number of passes over the particles.
+STEPS = {"fast": 120, "balanced": 240, "thorough": 900}
+#: Particles per batch.
+BATCH = 48
+
+
+def network_samples(prepared: Prepared, box: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Samples (n, m) with noise of unit variance inside the wedge, and amplitudes (n, m), for a network of ``box``."""
+    band = volume_band(box)
+    data = prepared.data.within(band.limit)
+    amplitude = data.power.sqrt()
+    seen = amplitude > 1e-4 * amplitude.max()
+    samples = torch.where(seen, data.matched / amplitude.clamp_min(1e-12), torch.zeros_like(data.matched))
+    return samples, amplitude.expand(len(samples), -1)
+
+
+def volume_card(geometry: Geometry, settings: Settings, classes: int, particles: int) -> ModelCard:
+    """What the network for a set of subtomograms looks like."""
+    box = min(NETWORK_BOX, geometry.box - geometry.box % 2)
+    return ModelCard(
+        box=box,
+        pixel_size=geometry.box * geometry.pixel_size / box,
+        original_box=geometry.source_box,
+        transforms=tuple(name for name in settings.transforms if name != "scale"),
+        content=8 if classes <= 8 else min(16, 8 + classes // 6),
+        hypotheses=VolumeNetwork.hypotheses(settings.transforms),
+        mask_diameter=2 * geometry.mask_radius * geometry.pixel_size,
+        max_shift=max(geometry.max_shift, 0.5) * geometry.pixel_size,
+        objective=settings.objective,
+        seed=settings.seed,
+        particles=particles,
+        epochs=epochs(settings, particles),
+        package_version=version("napari-harmony"),
+        dimensions=3,
+    )
+
+
+def epochs(settings: Settings, particles: int) -> int:
+    """Passes over the particles that make up the steps of a preset."""
+    return max(1, math.ceil(STEPS[settings.preset] / max(1, round(particles / BATCH))))
+
+
+def seeds_from(posterior: Posterior, junk: torch.Tensor, templates: torch.Tensor, box: int) -> SeedVolumes:
+    """What the search found, on the grid of a network of ``box``: poses from the canonical volume to the particle.
+
+    ``templates`` (k, b, b, b) are those that the posterior speaks of; poses of ``junk`` (n,) are not trusted.
+    """
+    best = posterior.best()
+    pose = Pose3D.of(so3.inverse(best.rotation), -best.shift * (box / templates.shape[-1]))
+    trust = best.weight * ~junk.to(best.weight.device)
+    return SeedVolumes(pose, trust if trust.any() else best.weight, best.label, regridded(templates, box))
+
+
+def propose(model: HarmonyModel, prepared: Prepared) -> Work[VolumeProposals]:
+    """Content and pose hypotheses for every particle, in one pass."""
+    assert isinstance(model.network, VolumeNetwork)
+    network, device = model.network.to(prepared.energy.device), prepared.energy.device
+    parts, batch = [], 256
+    for start in range(0, len(prepared), batch):
+        rows = torch.arange(start, min(start + batch, len(prepared)), device=device)
+        parts.append(network.propose(*network_samples(prepared.subset(rows), model.card.box)))
+        yield min(1.0, (start + batch) / len(prepared))
+    return join_volume_proposals(parts)
+
+
+def proposed(proposals: VolumeProposals, classes: int, scale: float, hypotheses: int = 4) -> Posterior:
+    """The network's likeliest poses as places to look at, in every class; ``scale``: working per network voxels."""
+    pose = proposals.pose[:, :hypotheses]
+    n, h = pose.shape
+    device = pose.shift.device
+    particle = torch.arange(n, device=device).repeat_interleave(h * classes)
+    hypothesis = torch.arange(h, device=device).repeat_interleave(classes).repeat(n)
+    weight = proposals.log_odds[:, :hypotheses].softmax(1)[particle, hypothesis] / classes
+    return Posterior(
+        particle,
+        torch.arange(classes, device=device).repeat(n * h),
+        so3.inverse(pose.quaternion)[particle, hypothesis],
+        -pose.shift[particle, hypothesis] * scale,
+        weight,
+        torch.zeros(n, device=device),
+        torch.zeros(n, classes, device=device),
+    )
+
+
+def certain(rotation: torch.Tensor, shift: torch.Tensor, label: torch.Tensor) -> Posterior:
+    """A posterior that is sure of one class and pose per particle: rotations (n, 4), shifts (n, 3), labels (n,)."""
+    n, device = len(label), label.device
+    scores = torch.zeros(n, int(label.max()) + 1, device=device)
+    ones = torch.ones(n, device=device)
+    return Posterior(
+        torch.arange(n, device=device), label.long(), rotation, shift, ones, torch.zeros_like(ones), scores
+    )
+
+
+def with_classes(model: HarmonyModel, findings: Findings) -> HarmonyModel:
+    """The model with its classes: averages on the working grid, and where each lies in content space."""
+    order, label = findings.order(), findings.found.posterior.best().label.cpu().numpy()
+    number = np.empty(len(order), dtype=np.int64)
+    number[order] = np.arange(len(order))
+    assert findings.content is not None
+    mixture = content_mixture(findings.content, number[label], len(order))
+    templates = torch.as_tensor(findings.averages[order])
+    card = replace(model.card, classes=len(order), template_box=templates.shape[-1])
+    return HarmonyModel(model.network.cpu(), card, templates.float(), mixture)
+
+
+def model_templates(model: HarmonyModel, usable: Prepared, name: str) -> Templates:
+    """The class averages of a model on the particles' own grid.
+
+    Raises
+    ------
+    InputError : the boxes are not equally wide, or the particles have too few voxels
+    """
+    card, geometry = model.card, usable.geometry
+    mine, theirs = geometry.box * geometry.pixel_size, card.box * card.pixel_size
+    if abs(mine / theirs - 1) > 0.01:
+        raise InputError(
+            f"{name}: the box is {mine:.0f} A wide, the model was trained on {theirs:.0f} A; extract the particles "
+            "again at that box width, or train on this data."
+        )
+    if geometry.box < card.box:
+        raise InputError(
+            f"{name}: the subtomograms are {geometry.box} voxels wide, the model works on {card.box}; "
+            "give particles with smaller voxels, or train on this data."
+        )
+    if model.templates is None:
+        raise InputError("The model holds no class averages: train it on a data set first.")
+    share = model.mixture.weights if model.mixture is not None else torch.ones(len(model.templates))
+    device = usable.energy.device
+    log_share = torch.log(share.to(device).clamp_min(1e-6) / share.sum())
+    return Templates(regridded(model.templates.to(device), geometry.box), log_share)
