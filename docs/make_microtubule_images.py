@@ -7,7 +7,6 @@ Run it with a display or under xvfb, in the folder in which the tutorial was fol
 from __future__ import annotations
 
 import argparse
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,9 @@ import pandas as pd
 from make_images import FOLDER, Photographer
 from matplotlib.figure import Figure
 
+from napari_harmony._tomograms import volume_layer
 from napari_harmony.analysis.rotational import RotationalSpectrum, rotational_spectrum
-from napari_harmony.particles.tomogram import open_volume
+from napari_harmony.particles.tomogram import open_tomogram, open_volume
 
 INNER, OUTER = 7, 16  # pixels: the wall of a microtubule and what the wedge draws it out to
 LOWEST, HIGHEST = 3, 20  # orders shown
@@ -41,9 +41,9 @@ def draw_averages(straight: Path, aligned: Path, target: Path) -> None:
 def _draw_row(axes: Any, name: str, volume: np.ndarray, spectrum: RotationalSpectrum, highest: float) -> None:
     middle = volume.shape[0] // 2
     axes[0].imshow(volume.mean(0), cmap="gray")
-    axes[0].set_title(f"{name}: across, mean along z")
+    axes[0].set_title(f"{name}, across")
     axes[1].imshow(volume[:, :, middle], cmap="gray")
-    axes[1].set_title("lengthwise, x in the middle")
+    axes[1].set_title("lengthwise")
     for ax in axes[:2]:
         ax.set_xticks([])
         ax.set_yticks([])
@@ -59,7 +59,8 @@ def draw_window(tomogram: Path, line: Path) -> None:
     """The tomogram with the traced line and the dock that cuts along it."""
     photographer = Photographer(FOLDER)
     viewer: napari.Viewer = photographer.viewer
-    (image,) = viewer.open(tomogram, plugin="napari-harmony")
+    data, options, _ = volume_layer(open_tomogram(tomogram), tomogram.stem)
+    image = viewer.add_image(data, **options)
     table = pd.read_csv(line)
     space = {"scale": image.scale, "units": image.units, "axis_labels": image.axis_labels}
     viewer.add_shapes(
@@ -70,9 +71,8 @@ def draw_window(tomogram: Path, line: Path) -> None:
     extract.box_spin.setValue(36)
     extract.every_spin.setValue(40)
     extract.tilt_edit.known.setChecked(True)
-    with tempfile.TemporaryDirectory() as folder:
-        extract.folder_edit.setText(str(Path(folder) / "boxes"))
-        photographer.take("microtubule")
+    extract.folder_edit.setText("boxes")  # nothing is written
+    photographer.take("microtubule")
     viewer.close()
 
 
