@@ -10,7 +10,7 @@ from napari_harmony.engine.memory import is_out_of_memory
 from napari_harmony.engine.run import Run
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.volumes.run import VolumeRun
-from napari_harmony.errors import InferenceError
+from napari_harmony.errors import InferenceError, InputError
 from napari_harmony.models import HarmonyModel
 from napari_harmony.particles.dataset import Particles
 from napari_harmony.results import Result
