@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_harmony.analysis import fsc
 from napari_harmony.outputs import names
 
 if TYPE_CHECKING:
@@ -20,6 +19,8 @@ _NO_RESOLUTION = 999.0  # what RELION writes for the shell of the mean
 
 def masked_curves(result: Result) -> list[MaskedFsc | None]:
     """Curves of the classes of subtomograms whose half maps were kept; empty for all other results."""
+    from napari_harmony.analysis import fsc
+
     if result.dimensions != 3 or result.half_averages is None:
         return []
     return fsc.of_classes(result.averages, result.half_averages)
@@ -43,6 +44,8 @@ def write_masked_fsc(folder: Path, result: Result, curves: Sequence[MaskedFsc | 
 
 
 def _general(number: int, found: MaskedFsc, pixel_size: float) -> dict[str, list[float] | list[str]]:
+    from napari_harmony.analysis import fsc
+
     box = found.mask.shape[0]
     return {
         "rlnFinalResolution": [fsc.resolution(found.corrected, pixel_size)],
