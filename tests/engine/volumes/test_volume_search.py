@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -22,6 +24,7 @@ from napari_harmony.engine.volumes.search import (
 )
 from napari_harmony.engine.work import finish
 from napari_harmony.transforms import so3, soft_sphere
+from napari_harmony.transforms.spectra import spectra_of
 
 MASK = soft_sphere(24, 10.8)
 
@@ -94,6 +97,23 @@ def test_refinement_ends_at_the_truth_wherever_it_starts() -> None:
     held = finish(refine(data, template, want.label, start, shift, energy, 1.0, free=torch.zeros(6)))
     torch.testing.assert_close(held.rotation, so3.normalise(start))
     torch.testing.assert_close(held.shift, shift)
+
+
+def test_refinement_finds_how_much_a_particle_is_magnified() -> None:
+    data, want = prepared().data.within(6.0), truth()
+    template = maximise(accumulate(data, want, 3), MASK)
+    scale = torch.linspace(0.93, 1.08, 48)
+    points = torch.einsum("nij,mj->nmi", so3.to_matrix(want.rotation) * scale[:, None, None], data.band.frequency)
+    drawn = spectra_of(template.volumes, 7.0).only(want.label).each_at(points) * scale[:, None] ** 3
+    magnified = replace(data, matched=data.power.expand(48, -1) * drawn)
+    still, energy = torch.zeros(48, 3), torch.ones(48)
+    found = finish(
+        refine(magnified, template, want.label, want.rotation, still, energy, 1.0, free=torch.ones(6), free_scale=True)
+    )
+    assert float(np.corrcoef(found.scale, scale)[0, 1]) > 0.95
+    assert float((found.scale - scale).abs().median()) < 0.02
+    fixed = finish(refine(magnified, template, want.label, want.rotation, still, energy, 1.0, free=torch.ones(6)))
+    torch.testing.assert_close(fixed.scale, torch.ones(48))
 
 
 def test_a_particle_owes_its_class_what_it_loses_when_left_out() -> None:

@@ -119,7 +119,7 @@ def _rows(findings: Findings, geometry: Geometry, number: NDArray[np.int64]) -> 
         "angle_spread": np.rad2deg(refined.angle_spread.cpu().numpy()),
         "shift_spread": refined.shift_spread.cpu().numpy() * geometry.scale,
         "flip_odds": flip_odds(posterior, findings.symmetry).cpu().numpy(),
-        "scale": 1.0,
+        "scale": refined.scale.cpu().numpy(),
         "contrast": refined.contrast.cpu().numpy(),
         "offset": 0.0,
         "score": refined.score.cpu().numpy(),

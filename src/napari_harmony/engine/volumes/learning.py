@@ -26,7 +26,7 @@ from napari_harmony.transforms.spectra import regridded
 #: Edge of the network's grid; finer detail is left to the search and to refinement.
 NETWORK_BOX = 20
 #: Batches to learn from, and the largest number of passes over the particles.
-STEPS = {"fast": 120, "balanced": 240, "thorough": 900}
+STEPS = {"fast": 60, "balanced": 160, "thorough": 600}
 #: Particles per batch.
 BATCH = 48
 

@@ -285,6 +285,7 @@ class VolumeRun:
                 sigma,
                 free=free,
                 free_contrast="contrast" in transforms,
+                free_scale="scale" in transforms,
                 bound=search.anchors,
             )
         )
