@@ -25,18 +25,24 @@ _COARSE, _FINE, _LAST = (6.0, 12.0), (10.0, 4.0, 9.0), 14.0
 _ITERATIONS = 25
 
 
-def harmony(case: Case3D, seed: int, options: Options) -> Run:
+def harmony(case: Case3D, seed: int, options: Options, objective: str = "harmony") -> Run:
     """The package itself, by its command line with the number of classes given."""
     from napari_harmony.outputs import load_output
 
-    out = case.folder / f"harmony_s{seed}"
+    out = case.folder / f"{objective}_s{seed}"
     shutil.rmtree(out, ignore_errors=True)
     executable = Path(sys.executable).with_name("napari-harmony")
     command = [str(executable), "align", "particles.star", "-o", str(out)]
-    command += ["--classes", str(case.classes), "--seed", str(seed), *options.extra_arguments]
-    figures = run_timed(command, case.folder, case.folder / f"harmony_s{seed}_run")
+    command += ["--classes", str(case.classes), "--seed", str(seed), "--objective", objective]
+    command += options.extra_arguments
+    figures = run_timed(command, case.folder, case.folder / f"{objective}_s{seed}_run")
     result = load_output(out)
-    return Run("harmony", seed, result.table, result.averages).with_timing(figures)
+    return Run(objective, seed, result.table, result.averages).with_timing(figures)
+
+
+def harmony_2022(case: Case3D, seed: int, options: Options) -> Run:
+    """The objective published in 2022, in the same command line."""
+    return harmony(case, seed, options, objective="harmony-2022")
 
 
 def oracle(case: Case3D, seed: int, options: Options) -> Run:
@@ -141,6 +147,7 @@ def read_relion(case: Case3D, seed: int, folder: Path) -> Run:
 
 METHODS: dict[str, Callable[[Case3D, int, Options], Run]] = {
     "harmony": harmony,
+    "harmony-2022": harmony_2022,
     "relion": relion,
     "oracle": oracle,
     "chance": chance,

@@ -84,6 +84,7 @@ def train_network(
     seeds: SeedPoses | SeedVolumes | None,
     device: torch.device,
     state_file: Path | None,
+    batch: int = TrainSettings.batch,
 ) -> Work[Any]:
     """Train the network of a card, from the state in ``state_file`` where there is one; arguments as for ``train``."""
     resume = TrainState.load(state_file) if state_file is not None and state_file.exists() else None
@@ -96,7 +97,7 @@ def train_network(
         images,
         ctf,
         card=card,
-        settings=TrainSettings(epochs=card.epochs),
+        settings=TrainSettings(epochs=card.epochs, batch=batch),
         seeds=seeds,
         device=device,
         resume=resume,

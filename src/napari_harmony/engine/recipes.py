@@ -15,6 +15,7 @@ from napari_harmony.objectives import (
     ContentPrior,
     ContrastTarget,
     Harmony2022,
+    Harmony2022Volumes,
     Objective,
     PoseTarget,
     Reconstruction,
@@ -23,9 +24,10 @@ from napari_harmony.objectives import (
     Weight,
     published_copy,
     published_gamma,
+    published_volume_copy,
     random_poses,
 )
-from napari_harmony.transforms import Pose2D, built_in, choose, pose_of
+from napari_harmony.transforms import Pose2D, Pose3D, built_in, choose, pose_of
 
 
 @dataclass(frozen=True)
@@ -113,10 +115,18 @@ def volume_recipe(card: ModelCard, seeded: bool) -> Recipe:
 
 def published_recipe(card: ModelCard, particles: int, batch: int) -> Recipe:
     """The published objective with its own copies and its constant learning rate."""
+    gamma, volumes = published_gamma(particles, batch), card.dimensions == 3
+    term: Term[Any] = Harmony2022Volumes(gamma) if volumes else Harmony2022(gamma)
+
+    def sample_copy(n: int, generator: torch.Generator) -> Pose2D | Pose3D:
+        if volumes:
+            return published_volume_copy(n, card.transforms, generator)
+        return published_copy(n, "scale" in card.transforms, generator)
+
     return Recipe(
-        objective=Objective((Harmony2022(published_gamma(particles, batch)),)),
-        sample_copy=lambda n, generator: published_copy(n, "scale" in card.transforms, generator),
-        epochs=100,
+        objective=Objective((term,)),
+        sample_copy=sample_copy,
+        epochs=200 if volumes else 100,
         learning_rate=1e-4,
         rate_factor=lambda progress: 1.0,
         temperature=lambda progress: 1.0,

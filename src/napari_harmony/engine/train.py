@@ -13,7 +13,14 @@ from torch import Tensor
 from napari_harmony.engine.recipes import Recipe, recipe_for
 from napari_harmony.engine.train_state import TrainState, restore, snapshot
 from napari_harmony.errors import InferenceError, InputError
-from napari_harmony.models import ModelCard, PoseNetwork, VolumeNetwork, build_network, volume_band
+from napari_harmony.models import (
+    Harmony2022VolumeNetwork,
+    ModelCard,
+    PoseNetwork,
+    VolumeNetwork,
+    VolumePoseNetwork,
+    build_network,
+)
 from napari_harmony.objectives import (
     Batch,
     Context,
@@ -23,10 +30,11 @@ from napari_harmony.objectives import (
     VolumeContext,
     make_branches,
     make_volume_branches,
+    published_volume_branches,
 )
 
 #: A network of images or of volumes.
-Network: TypeAlias = PoseNetwork | VolumeNetwork
+Network: TypeAlias = PoseNetwork | VolumePoseNetwork
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,7 @@ def train(
     Parameters
     ----------
     images : (n, b, b) float32 on the card's grid: phases flipped, noise of unit variance, background 0; of
-        subtomograms samples (n, m) complex64 on ``volume_band(card.box)``, noise of unit variance inside the wedge
+        subtomograms samples (n, m) complex64 on the network's band, noise of unit variance inside the wedge
     ctf_magnitude : (n, b, b // 2 + 1), >= 0, on the rfft2 grid (rows in fftfreq order), or None; of subtomograms the
         amplitudes (n, m) that the signal is seen through
     card : sizes, transformations, objective and seed of the random numbers
@@ -112,11 +120,12 @@ def train(
     order of their own first. On CUDA the sums of some gradients have no fixed order; results agree to rounding.
     """
     settings = settings or TrainSettings()
-    _check(images, ctf_magnitude, card, seeds)
+    network = _fresh_network(card)
+    _check(images, ctf_magnitude, network, seeds)
     device = torch.device(device)
     recipe = recipe_for(card, seeds is not None, len(images), settings.batch)
     epochs = settings.epochs or recipe.epochs
-    network = _fresh_network(card).to(device)
+    network = network.to(device)
     if isinstance(network, VolumeNetwork) and isinstance(seeds, SeedVolumes):
         network.start_from(seeds.templates)
     optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate or recipe.learning_rate)
@@ -177,8 +186,10 @@ class _Run:
 def look(network: Network, batch: Batch, applied: Any, **state: Any) -> Views:
     """Both views of a batch, with its copies made by ``applied`` (n,); ``state`` as in ``Views``."""
     generator = state["generator"]
-    if isinstance(network, VolumeNetwork):
-        own, moved = make_volume_branches(network, batch, applied, generator)
+    if isinstance(network, VolumePoseNetwork):
+        published = isinstance(network, Harmony2022VolumeNetwork)
+        branches = published_volume_branches if published else make_volume_branches
+        own, moved = branches(network, batch, applied, generator)
         return VolumeContext(network, batch, own, moved, **state)
     original, copy = make_branches(network, batch.images, applied, generator)
     return Context(network, batch, original, copy, **state)
@@ -211,20 +222,20 @@ def _take(
     )
 
 
-def _check(images: Tensor, ctf: Tensor | None, card: ModelCard, seeds: SeedPoses | SeedVolumes | None) -> None:
+def _check(images: Tensor, ctf: Tensor | None, network: Network, seeds: SeedPoses | SeedVolumes | None) -> None:
     """Refuse what cannot be trained on."""
-    n, box = len(images), card.box
+    n, box, volumes = len(images), network.shape.box, isinstance(network, VolumePoseNetwork)
     wanted: tuple[int, ...] = (n, box, box)
     filters: tuple[int, ...] = (n, box, box // 2 + 1)
-    if card.dimensions == 3:
-        wanted = filters = (n, len(volume_band(box).index))
+    if isinstance(network, VolumePoseNetwork):
+        wanted = filters = (n, len(network.band.index))
     if n < 2:
         raise InputError(f"images: there are {n} to train on; give at least 2.")
     if images.shape != wanted:
         raise InputError(f"images: their shape is {tuple(images.shape)}, the model card wants {wanted}.")
     if ctf is not None and ctf.shape != filters:
         raise InputError(f"ctf_magnitude: its shape is {tuple(ctf.shape)}, it must be {filters}.")
-    if ctf is None and card.dimensions == 3:
+    if ctf is None and volumes:
         raise InputError("ctf_magnitude: subtomograms need the amplitudes that they are seen through; give ones.")
     if seeds is not None and len(seeds) != n:
         raise InputError(f"seeds: there are {len(seeds)} for {n} images; give one per image.")

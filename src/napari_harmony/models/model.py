@@ -15,7 +15,8 @@ from napari_harmony.errors import InputError
 from napari_harmony.models.card import ModelCard, read_card
 from napari_harmony.models.network import HarmonyNetwork, PoseNetwork
 from napari_harmony.models.network_2022 import Harmony2022Network
-from napari_harmony.models.volume_network import VolumeNetwork
+from napari_harmony.models.network_2022_volumes import Harmony2022VolumeNetwork
+from napari_harmony.models.volume_network import VolumeNetwork, VolumePoseNetwork
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,13 @@ class HarmonyModel:
 
     Attributes
     ----------
-    network : in eval mode, on the CPU after ``load``; of volumes a ``VolumeNetwork``
+    network : in eval mode, on the CPU after ``load``; of volumes a ``VolumePoseNetwork``
     card : what it is
     templates : (k, box, box) class averages on the network's grid, or (k, template_box, ...) volumes, or None
     mixture : the classes over the content code, or None
     """
 
-    network: PoseNetwork | VolumeNetwork
+    network: PoseNetwork | VolumePoseNetwork
     card: ModelCard
     templates: Tensor | None = None
     mixture: ContentMixture | None = None
@@ -104,14 +105,12 @@ class HarmonyModel:
         )
 
 
-def build_network(card: ModelCard) -> PoseNetwork | VolumeNetwork:
+def build_network(card: ModelCard) -> PoseNetwork | VolumePoseNetwork:
     """A fresh network of the sizes and the objective that the card says; its weights come from torch's generator."""
-    if card.dimensions == 3 and card.objective == "harmony":
-        return VolumeNetwork(card.shape)
     if card.objective == "harmony-2022":
-        return Harmony2022Network(card.shape)
+        return Harmony2022VolumeNetwork(card.shape) if card.dimensions == 3 else Harmony2022Network(card.shape)
     if card.objective == "harmony":
-        return HarmonyNetwork(card.shape)
+        return VolumeNetwork(card.shape) if card.dimensions == 3 else HarmonyNetwork(card.shape)
     raise InputError(f"objective: '{card.objective}' is unknown; choose from harmony, harmony-2022.")
 
 

@@ -28,7 +28,49 @@ _NUDGE = 0.3
 _FINEST = 10.0
 
 
-class VolumeNetwork(nn.Module):
+class VolumePoseNetwork(nn.Module):
+    """What training and prediction need of a network of subtomograms."""
+
+    shape: NetworkShape
+
+    @property
+    def band(self) -> Band:
+        """Where its samples lie, on the network's device."""
+        raise NotImplementedError
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.parameters()).device
+
+    def encode(self, samples: Tensor, amplitude: Tensor) -> VolumeEncoding:
+        """Samples (n, m) complex and amplitudes (n or 1, m) to content posterior and pose hypotheses."""
+        raise NotImplementedError
+
+    def decode(self, content: Tensor) -> Tensor:
+        """(n, d) content codes to canonical volumes (n, box, box, box)."""
+        raise NotImplementedError
+
+    def propose(self, samples: Tensor, amplitude: Tensor, batch: int = 128) -> VolumeProposals:
+        """Content and poses of samples (n, m) without gradients, ``batch`` at a time, on the network's device.
+
+        Leaves the network in eval mode.
+        """
+        self.eval()
+        shared = len(amplitude) == 1
+        with torch.inference_mode():
+            parts = [
+                volume_proposals(
+                    self.encode(
+                        samples[rows].to(self.device), (amplitude if shared else amplitude[rows]).to(self.device)
+                    )
+                )
+                for rows in torch.arange(len(samples), device=samples.device).split(batch)
+            ]
+        return join_volume_proposals(parts)
+
+
+class VolumeNetwork(VolumePoseNetwork):
     """Encoder with a pose hypothesis at every rotation of a grid, and a decoder that draws the content unposed.
 
     The network works on samples in Fourier space, half of those within ``band``: noise of unit variance, with the
@@ -95,13 +137,7 @@ class VolumeNetwork(nn.Module):
 
     @property
     def band(self) -> Band:
-        """Where its samples lie, on the network's device."""
         return Band(self.shape.box, self._limit, self.index, self.frequency)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network is."""
-        return self.rotations.device
 
     def encode(self, samples: Tensor, amplitude: Tensor) -> VolumeEncoding:
         """Samples (n, m) complex and amplitudes (n or 1, m) to content posterior and pose hypotheses.
@@ -130,24 +166,6 @@ class VolumeNetwork(nn.Module):
         """(n, d) content codes to canonical volumes (n, box, box, box): masked, in units of the noise."""
         voxels: Tensor = self.decoder(content).float()
         return voxels.view(-1, *self.mask.shape) * self.mask
-
-    def propose(self, samples: Tensor, amplitude: Tensor, batch: int = 128) -> VolumeProposals:
-        """Content and poses of samples (n, m) without gradients, ``batch`` at a time, on the network's device.
-
-        Leaves the network in eval mode.
-        """
-        self.eval()
-        shared = len(amplitude) == 1
-        with torch.inference_mode():
-            parts = [
-                volume_proposals(
-                    self.encode(
-                        samples[rows].to(self.device), (amplitude if shared else amplitude[rows]).to(self.device)
-                    )
-                )
-                for rows in torch.arange(len(samples), device=samples.device).split(batch)
-            ]
-        return join_volume_proposals(parts)
 
 
 def volume_band(box: int) -> Band:

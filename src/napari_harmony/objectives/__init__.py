@@ -5,6 +5,11 @@ from napari_harmony.objectives.cross_contrastive import ContentAgreement, Conten
 from napari_harmony.objectives.data import Batch, Branch
 from napari_harmony.objectives.forward import Fit
 from napari_harmony.objectives.harmony_2022 import Harmony2022, published_copy, published_gamma
+from napari_harmony.objectives.harmony_2022_volumes import (
+    Harmony2022Volumes,
+    published_volume_branches,
+    published_volume_copy,
+)
 from napari_harmony.objectives.reconstruction import Reconstruction
 from napari_harmony.objectives.rehearsal import Rehearsal
 from napari_harmony.objectives.seeds import SeedPoses, SeedVolumes
@@ -21,6 +26,7 @@ __all__ = [
     "ContrastTarget",
     "Fit",
     "Harmony2022",
+    "Harmony2022Volumes",
     "Objective",
     "PoseTarget",
     "Reconstruction",
@@ -37,5 +43,7 @@ __all__ = [
     "mixed_precision",
     "published_copy",
     "published_gamma",
+    "published_volume_branches",
+    "published_volume_copy",
     "random_poses",
 ]

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from napari_harmony.models.encoding import Encoding
+from napari_harmony.models.volume_encoding import VolumeEncoding
 from napari_harmony.objectives.context import Context
 from napari_harmony.objectives.term import Term, Weight
 from napari_harmony.transforms import Pose2D, rotate
@@ -36,17 +38,25 @@ class Harmony2022(Term[Context]):
 
     def __call__(self, context: Context) -> tuple[Tensor, dict[str, Tensor]]:
         first, second = (canonical_view(b.images, b.encoding.pose[:, 0]) for b in context.branches)
-        terms = [
-            (context.pictures[0] - first).square().sum((1, 2)).mean(),
-            (context.pictures[1] - second).square().sum((1, 2)).mean(),
-            (first - second).square().sum((1, 2)).mean(),
-        ]
-        a, b = context.original.encoding, context.copy.encoding
-        ratio = a.content_log_variance - b.content_log_variance
-        squares = (a.content_mean - b.content_mean).square() / b.content_log_variance.exp()
-        divergence = 0.5 * (ratio.exp() + squares - 1 - ratio).mean(1).mean()
-        logged = {"views": terms[2].detach(), "content": divergence.detach()}
-        return self.gamma * (terms[0] + terms[1] + terms[2]) + divergence, logged
+        codes = context.original.encoding, context.copy.encoding
+        return published_loss(self.gamma, context.pictures, (first, second), codes)
+
+
+def published_loss(
+    gamma: float,
+    pictures: tuple[Tensor, Tensor],
+    views: tuple[Tensor, Tensor],
+    codes: tuple[Encoding | VolumeEncoding, Encoding | VolumeEncoding],
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of decoded ``pictures`` and canonical ``views`` (n, ...) of both branches, and what is logged of it."""
+    pairs = [(pictures[0], views[0]), (pictures[1], views[1]), views]
+    terms = [(one - other).square().flatten(1).sum(1).mean() for one, other in pairs]
+    a, b = codes
+    ratio = a.content_log_variance - b.content_log_variance
+    squares = (a.content_mean - b.content_mean).square() / b.content_log_variance.exp()
+    divergence = 0.5 * (ratio.exp() + squares - 1 - ratio).mean(1).mean()
+    logged = {"views": terms[2].detach(), "content": divergence.detach()}
+    return gamma * (terms[0] + terms[1] + terms[2]) + divergence, logged
 
 
 def published_gamma(images: int, batch: int) -> float:

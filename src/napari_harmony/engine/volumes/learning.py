@@ -9,7 +9,7 @@ from importlib.metadata import version
 import numpy as np
 import torch
 
-from napari_harmony.engine.learning import content_mixture
+from napari_harmony.engine.learning import cluster_content, content_mixture
 from napari_harmony.engine.preprocess import Geometry
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.volumes.assembly import Findings
@@ -17,11 +17,20 @@ from napari_harmony.engine.volumes.prepare import Prepared
 from napari_harmony.engine.volumes.search import Posterior, Templates
 from napari_harmony.engine.work import Work
 from napari_harmony.errors import InputError
-from napari_harmony.models import HarmonyModel, ModelCard, VolumeNetwork, VolumeProposals, volume_band
+from napari_harmony.models import (
+    BOX_2022,
+    HarmonyModel,
+    ModelCard,
+    VolumeNetwork,
+    VolumePoseNetwork,
+    VolumeProposals,
+    published_band,
+    volume_band,
+)
 from napari_harmony.models.volume_encoding import join_volume_proposals
 from napari_harmony.objectives import SeedVolumes
 from napari_harmony.transforms import Pose3D, so3
-from napari_harmony.transforms.spectra import regridded
+from napari_harmony.transforms.spectra import Band, regridded
 
 #: Edge of the network's grid; finer detail is left to the search and to refinement.
 NETWORK_BOX = 20
@@ -29,11 +38,48 @@ NETWORK_BOX = 20
 STEPS = {"fast": 60, "balanced": 160, "thorough": 600}
 #: Particles per batch.
 BATCH = 48
+#: The same of the published objective. Its demonstration, 200 passes, is the thorough one for 250 particles.
+STEPS_2022 = {"fast": 40, "balanced": 120, "thorough": 1000}
+BATCH_2022 = 50
+
+
+def check_published(settings: Settings) -> None:
+    """Raise ``InputError`` where something was chosen that the published method, which has no search, cannot heed."""
+    chosen = {"start": settings.start != "search", "symmetry": settings.symmetry != "C1"}
+    chosen["references"] = bool(settings.references)
+    for name in (name for name, given in chosen.items() if given):
+        raise InputError(f"{name}: the objective harmony-2022 learns from nothing; leave it out, or choose 'harmony'.")
+
+
+def network_input(prepared: Prepared, card: ModelCard) -> tuple[torch.Tensor, torch.Tensor]:
+    """Samples (n, m) and amplitudes (n, m) as the network of a card takes them."""
+    if card.objective == "harmony-2022":
+        return published_samples(prepared)
+    return network_samples(prepared, card.box)
 
 
 def network_samples(prepared: Prepared, box: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Samples (n, m) with noise of unit variance inside the wedge, and amplitudes (n, m), for a network of ``box``."""
-    band = volume_band(box)
+    return _white(prepared, volume_band(box))
+
+
+def published_samples(prepared: Prepared) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same on the band of the published network, of volumes with standard deviation 1 (their mean is 0).
+
+    The band may reach beyond that of the particles; their volumes are then padded in Fourier space.
+    """
+    band = published_band(prepared.energy.device)
+    inside = band.within(prepared.data.band.limit)
+    white = _white(prepared, band)
+    samples, amplitude = (part.new_zeros(len(prepared), len(inside)) for part in white)
+    samples[:, inside], amplitude[:, inside] = white
+    # one of each Friedel pair is held: twice the sum of their squares is that of all voxels
+    deviation = (2 * samples.abs().square().sum(1, keepdim=True) / band.box**3).sqrt().clamp_min(1e-12)
+    return samples / deviation, amplitude / deviation
+
+
+def _white(prepared: Prepared, band: Band) -> tuple[torch.Tensor, torch.Tensor]:
+    """Samples with noise of unit variance inside the wedge, and amplitudes, as far as the particles' band goes."""
     data = prepared.data.within(band.limit)
     amplitude = data.power.sqrt()
     seen = amplitude > 1e-4 * amplitude.max()
@@ -43,14 +89,15 @@ def network_samples(prepared: Prepared, box: int) -> tuple[torch.Tensor, torch.T
 
 def volume_card(geometry: Geometry, settings: Settings, classes: int, particles: int) -> ModelCard:
     """What the network for a set of subtomograms looks like."""
-    box = min(NETWORK_BOX, geometry.box - geometry.box % 2)
+    published = settings.objective == "harmony-2022"
+    box = BOX_2022 if published else min(NETWORK_BOX, geometry.box - geometry.box % 2)
     return ModelCard(
         box=box,
         pixel_size=geometry.box * geometry.pixel_size / box,
         original_box=geometry.source_box,
         transforms=tuple(name for name in settings.transforms if name != "scale"),
         content=8 if classes <= 8 else min(16, 8 + classes // 6),
-        hypotheses=VolumeNetwork.hypotheses(settings.transforms),
+        hypotheses=1 if published else VolumeNetwork.hypotheses(settings.transforms),
         mask_diameter=2 * geometry.mask_radius * geometry.pixel_size,
         max_shift=max(geometry.max_shift, 0.5) * geometry.pixel_size,
         objective=settings.objective,
@@ -64,7 +111,9 @@ def volume_card(geometry: Geometry, settings: Settings, classes: int, particles:
 
 def epochs(settings: Settings, particles: int) -> int:
     """Passes over the particles that make up the steps of a preset."""
-    return max(1, math.ceil(STEPS[settings.preset] / max(1, round(particles / BATCH))))
+    published = settings.objective == "harmony-2022"
+    steps, batch = (STEPS_2022, BATCH_2022) if published else (STEPS, BATCH)
+    return max(1, math.ceil(steps[settings.preset] / max(1, round(particles / batch))))
 
 
 def seeds_from(posterior: Posterior, junk: torch.Tensor, templates: torch.Tensor, box: int) -> SeedVolumes:
@@ -80,12 +129,12 @@ def seeds_from(posterior: Posterior, junk: torch.Tensor, templates: torch.Tensor
 
 def propose(model: HarmonyModel, prepared: Prepared) -> Work[VolumeProposals]:
     """Content and pose hypotheses for every particle, in one pass."""
-    assert isinstance(model.network, VolumeNetwork)
+    assert isinstance(model.network, VolumePoseNetwork)
     network, device = model.network.to(prepared.energy.device), prepared.energy.device
     parts, batch = [], 256
     for start in range(0, len(prepared), batch):
         rows = torch.arange(start, min(start + batch, len(prepared)), device=device)
-        parts.append(network.propose(*network_samples(prepared.subset(rows), model.card.box)))
+        parts.append(network.propose(*network_input(prepared.subset(rows), model.card)))
         yield min(1.0, (start + batch) / len(prepared))
     return join_volume_proposals(parts)
 
@@ -119,6 +168,16 @@ def certain(rotation: torch.Tensor, shift: torch.Tensor, label: torch.Tensor) ->
     )
 
 
+def grouped(proposals: VolumeProposals, content: np.ndarray, settings: Settings, scale: float) -> Posterior:
+    """What the network says, taken as certain: its best poses, in classes of its ``content`` (n, d).
+
+    ``scale``: working per network voxels.
+    """
+    label = cluster_content(content, settings.classes, settings.seed)
+    number = torch.as_tensor(np.unique(label, return_inverse=True)[1], device=proposals.best.shift.device)
+    return certain(so3.inverse(proposals.best.quaternion), -proposals.best.shift * scale, number)
+
+
 def with_classes(model: HarmonyModel, findings: Findings) -> HarmonyModel:
     """The model with its classes: averages on the working grid, and where each lies in content space."""
     order, label = findings.order(), findings.found.posterior.best().label.cpu().numpy()
@@ -145,7 +204,7 @@ def model_templates(model: HarmonyModel, usable: Prepared, name: str) -> Templat
             f"{name}: the box is {mine:.0f} A wide, the model was trained on {theirs:.0f} A; extract the particles "
             "again at that box width, or train on this data."
         )
-    if geometry.box < card.box:
+    if geometry.box < min(card.box, card.template_box or card.box):
         raise InputError(
             f"{name}: the subtomograms are {geometry.box} voxels wide, the model works on {card.box}; "
             "give particles with smaller voxels, or train on this data."

@@ -18,10 +18,14 @@ from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.volumes.assembly import Findings, assemble
 from napari_harmony.engine.volumes.discovery import Discovery, Search, discover, over_cluster
 from napari_harmony.engine.volumes.learning import (
+    BATCH_2022,
     STEPS,
+    STEPS_2022,
     certain,
+    check_published,
+    grouped,
     model_templates,
-    network_samples,
+    network_input,
     propose,
     proposed,
     seeds_from,
@@ -63,13 +67,14 @@ class VolumeRun:
         self.device = choose_device(settings.device)
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.clock = Clock(self._weights())
-        if settings.objective != "harmony":
-            raise InputError(f"objective: '{settings.objective}' is for images; subtomograms are run with 'harmony'.")
 
     def _weights(self) -> dict[str, float]:
         """Seconds that each stage takes on two cores, roughly: what matters is their ratio."""
         n = len(self.particles)
         search = n * over_cluster(self.settings.classes, max(2, n // 2)) * 4e-3 + 2
+        if self.settings.objective == "harmony-2022":
+            learn = 2.0 * STEPS_2022[self.settings.preset]
+            return {"reading": n * 2e-3, "training": learn, "proposing": n * 5e-3, "averaging": n * 2e-2}
         return {
             "reading": n * 2e-3,
             **({"checking references": 5.0} if self.settings.references else {}),
@@ -87,8 +92,13 @@ class VolumeRun:
 
     def fit(self) -> Generator[Event, None, tuple[Result, HarmonyModel]]:
         """Classes and poses from nothing, and a network that has learned them."""
+        published = self.settings.objective == "harmony-2022"
+        if published:
+            check_published(self.settings)
         warm_up()
         prepared, usable, rows = yield from self._read()
+        if published:
+            return (yield from self._fit_published(prepared, usable, rows))
         start = self._start(rows, usable)
         if start is not None:
             usable = start.placed(usable)
@@ -180,10 +190,29 @@ class VolumeRun:
         card = volume_card(usable.geometry, self.settings, classes, len(usable))
         seeds = seeds_from(found.posterior, found.junk, templates, card.box)
         state = training_state(self.folder, self.resume)
-        work = train_network(*network_samples(usable, card.box), card, seeds, self.device, state)
+        work = train_network(*network_input(usable, card), card, seeds, self.device, state)
         model = HarmonyModel((yield from self.clock.follow("training", work)), card)
         proposals = yield from self.clock.follow("proposing", propose(model, usable))
         return model, proposals
+
+    def _fit_published(
+        self, prepared: Prepared, usable: Prepared, rows: np.ndarray
+    ) -> Generator[Event, None, tuple[Result, HarmonyModel]]:
+        """The published objective as it stands: the network alone gives poses and content."""
+        card = volume_card(usable.geometry, self.settings, self.settings.classes or 1, len(usable))
+        state = training_state(self.folder, self.resume)
+        work = train_network(*network_input(usable, card), card, None, self.device, state, BATCH_2022)
+        model = HarmonyModel((yield from self.clock.follow("training", work)), card)
+        proposals = yield from self.clock.follow("proposing", propose(model, usable))
+        content = proposals.content_mean.cpu().numpy()
+        posterior = grouped(proposals, content, self.settings, usable.geometry.box / card.box)
+        # A search that may neither turn nor shift leaves every particle where the network has put it.
+        contrast = tuple(name for name in self.settings.transforms if name == "contrast")
+        search = Search(usable, self.generator, contrast)
+        found = Discovery(posterior, (), None, torch.zeros(len(usable), dtype=torch.bool), search.sigma)
+        findings = yield from self.clock.follow("averaging", self._finish(search, rows, found))
+        findings = replace(findings, content=content)
+        return self._result(prepared, findings), with_classes(model, findings)
 
     def _result(self, prepared: Prepared, findings: Findings) -> Result:
         provenance = {
