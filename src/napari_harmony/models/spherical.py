@@ -137,6 +137,9 @@ class ShellExpansion(nn.Module):
 
     Of a real volume even degrees are in the real part, odd ones in the imaginary part. The coverage, which looks the
     same from opposite sides, has even degrees only; there its shells follow those of the samples.
+
+    A shell at s cycles per box has degrees up to 2 s. Its samples are too few to tell higher ones apart, which would
+    not turn with the volume, and a particle that fills two thirds of the box has hardly any.
     """
 
     def __init__(self, band: Band) -> None:
@@ -145,7 +148,9 @@ class ShellExpansion(nn.Module):
         weights = tents(band.radius.cpu(), self.shells).double()
         basis = weights[:, :, None] * real_harmonics(DEGREE, band.frequency)[:, None]
         basis = basis / basis.square().sum(0).sqrt().clamp_min(1e-9)
-        even = torch.cat([torch.full((2 * k + 1,), k % 2 == 0) for k in range(DEGREE + 1)])
+        degree = torch.cat([torch.full((2 * k + 1,), k) for k in range(DEGREE + 1)])
+        basis = basis * (degree <= 2 * torch.arange(1, self.shells + 1)[:, None])
+        even = degree % 2 == 0
         self.even: Tensor
         self.odd: Tensor
         self.register_buffer("even", basis[:, :, even].flatten(1).float(), persistent=False)

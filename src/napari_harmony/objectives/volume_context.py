@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from napari_harmony.models.volume_encoding import VolumeEncoding
-from napari_harmony.models.volume_network import VolumeNetwork
+from napari_harmony.models.volume_network import VolumePoseNetwork
 from napari_harmony.objectives.data import Batch, VolumeBranch
 from napari_harmony.objectives.forward import GAIN_SPREAD
 from napari_harmony.objectives.seeds import SeedVolumes
@@ -18,7 +18,7 @@ from napari_harmony.objectives.views import Views
 from napari_harmony.transforms import Pose3D, so3
 from napari_harmony.transforms.spectra import Band, spectra_of, volumes_from
 
-#: A sample whose amplitude is below this share of the largest lies outside the wedge: it holds no noise either.
+#: A sample whose amplitude is below this share of the largest on its shell lies outside the wedge: it holds no noise.
 _BLIND = 0.05
 
 
@@ -45,7 +45,7 @@ class VolumeFit:
 class VolumeContext(Views):
     """A batch of subtomograms in both branches; attributes as in ``Views``."""
 
-    network: VolumeNetwork
+    network: VolumePoseNetwork
     original: VolumeBranch
     copy: VolumeBranch
 
@@ -95,7 +95,7 @@ class VolumeContext(Views):
         if "contrast" in self.network.shape.transforms:
             spread = GAIN_SPREAD * torch.randn(n, 1, generator=generator, device=generator.device)
             drawn = drawn * spread.exp()
-        return pose, drawn + seen_noise(amplitude, generator), amplitude
+        return pose, drawn + seen_noise(amplitude, self.network.band, generator), amplitude
 
 
 def random_poses(n: int, transforms: tuple[str, ...], shift_spread: float, generator: torch.Generator) -> Pose3D:
@@ -139,7 +139,7 @@ def posed(volumes: Tensor, pose: Pose3D, band: Band) -> Tensor:
 
 
 def make_volume_branches(
-    network: VolumeNetwork, batch: Batch, applied: Pose3D, generator: torch.Generator
+    network: VolumePoseNetwork, batch: Batch, applied: Pose3D, generator: torch.Generator
 ) -> tuple[VolumeBranch, VolumeBranch]:
     """Encode the subtomograms of a batch and their copies moved by ``applied`` (n,), together in one pass."""
     n = len(batch)
@@ -169,17 +169,24 @@ def moved_copies(
     turned = posed(volumes_from(samples, band), pose, band)[:, 0]
     rotation = so3.to_matrix(applied.quaternion)
     brought = _turned_amplitude(amplitude, rotation, band)
-    inside = (amplitude > _BLIND * amplitude.amax(dim=1, keepdim=True)).float()
-    carried = _turned_amplitude(inside, rotation, band).clamp(0, 1)
-    fresh = seen_noise(inside, generator) * (1 - carried.square()).sqrt()
+    inside = _inside(amplitude, band)
+    # a sample between some that hold noise and some that do not brings the share of them along, as variance
+    carried = _turned_amplitude(inside.float(), rotation, band).clamp(0, 1)
+    fresh = seen_noise(amplitude, band, generator) * (1 - carried).sqrt()
     return (turned + fresh) * inside, brought * inside
 
 
-def seen_noise(amplitude: Tensor, generator: torch.Generator) -> Tensor:
+def seen_noise(amplitude: Tensor, band: Band, generator: torch.Generator) -> Tensor:
     """Complex noise (n, m) of unit variance where the wedge lets anything through."""
     noise = torch.randn(*amplitude.shape, 2, generator=generator, device=amplitude.device)
-    inside = amplitude > _BLIND * amplitude.amax(dim=1, keepdim=True)
-    return torch.view_as_complex(noise * 0.5**0.5) * inside
+    return torch.view_as_complex(noise * 0.5**0.5) * _inside(amplitude, band)
+
+
+def _inside(amplitude: Tensor, band: Band) -> Tensor:
+    """(n, m) bool, what the wedge lets through: compared within a shell, as the noise of shells may differ by much."""
+    shell = band.shell.expand_as(amplitude)
+    largest = amplitude.new_zeros(len(amplitude), int(band.shell.max()) + 1).scatter_reduce(1, shell, amplitude, "amax")
+    return amplitude > _BLIND * largest.gather(1, shell)
 
 
 def _turned_amplitude(amplitude: Tensor, rotation: Tensor, band: Band) -> Tensor:
@@ -189,7 +196,6 @@ def _turned_amplitude(amplitude: Tensor, rotation: Tensor, band: Band) -> Tensor
     x, y, z = (band.frequency.round().long() + reach).T
     grid[:, z, y, x] = amplitude
     grid[:, 2 * reach - z, 2 * reach - y, 2 * reach - x] = amplitude
-    # outside the band goes on what is at its rim, or turned samples of the last shell would fade
     points = torch.einsum("nji,mj->nmi", rotation, band.frequency) / reach
     values = functional.grid_sample(
         grid[:, None], points[:, None, None], mode="bilinear", padding_mode="border", align_corners=True
