@@ -57,6 +57,7 @@ def test_particles_come_from_files_arrays_or_opened(engine: FakeEngine, images: 
     for source in (path, str(path), open_particles(path)):
         assert Harmony().align(source).pixel_size == pytest.approx(PIXEL_SIZE)
     assert Harmony().align(images).pixel_size == 1.0
+    assert Harmony().align(np.zeros((12, 8, 8, 8), np.float32)).dimensions == 3
     with pytest.raises(InputError, match="shape"):
         Harmony().align(np.zeros((2, 3, 4, 5)))
 

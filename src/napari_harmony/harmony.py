@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from napari_harmony.results import Result
 
 Callback = Callable[[Event], object]
-#: What can be aligned: opened particles, a file, or an array of shape (n, box, box) with pixels of 1 angstrom.
+#: What can be aligned: opened particles, a file, or an array of shape (n, box, box), or of subtomograms
+#: (n, box, box, box), with pixels of 1 angstrom.
 Source: TypeAlias = "Particles | Path | str | NDArray[np.floating]"
 
 
@@ -110,7 +111,8 @@ class Harmony:
 
         Parameters
         ----------
-        particles : from ``open_particles``; or a path, or an array of shape (n, box, box) of 1 angstrom pixels
+        particles : from ``open_particles``; or a path, or an array of 1 angstrom pixels of shape (n, box, box), or
+            (n, box, box, box) for subtomograms without a missing wedge
         callback : called with every ``Progress`` and ``Preview``; whatever it raises ends the run
 
         Raises
@@ -230,6 +232,7 @@ def _as_particles(source: Source) -> Particles:
     import pandas as pd
 
     from napari_harmony.particles.images import ArrayImages
+    from napari_harmony.particles.volumes import ArrayVolumes
 
-    images = ArrayImages(source)
+    images = ArrayVolumes(source) if source.ndim == 4 else ArrayImages(source)
     return Particles(images, pd.DataFrame(index=pd.RangeIndex(images.shape[0])), 1.0, pixel_size_known=False)

@@ -124,7 +124,8 @@ class FakeEngine(ModuleType):
 
     def cluster(self, particles: Particles, result: Result, settings: Any) -> Iterator[Event]:
         classes = settings.classes or CLASSES
-        return self._run("cluster", lambda: make_result(len(particles), classes, seed=1), settings=settings)
+        make = make_result if particles.dimensions == 2 else make_result_3d
+        return self._run("cluster", lambda: make(len(particles), classes, seed=1), settings=settings)
 
     def _run(self, name: str, value: Callable[[], Any], **call: Any) -> Iterator[Event]:
         self.calls.append((name, call))

@@ -17,6 +17,7 @@ from napari_harmony._layers import particles_layer, role_of
 from napari_harmony._stacks import ParticleStack
 from napari_harmony.particles.dataset import Particles
 from napari_harmony.particles.wedge import TiltRange
+from napari_harmony.widgets import _work
 from napari_harmony.widgets._work import Action
 from napari_harmony.widgets.harmony import HarmonyWidget
 from napari_harmony.widgets.transforms_table import TransformsTable
@@ -59,13 +60,51 @@ def test_the_dock_fits_with_everything_open(qtbot: QtBot, dock: HarmonyWidget) -
     assert dock._body.minimumSizeHint().width() <= 330
 
 
-def test_what_subtomograms_cannot_be_used_for_is_said(dock: HarmonyWidget, tmp_path: Path) -> None:
-    assert not dock.buttons[Action.TRAIN].isEnabled() and "need none" in dock.buttons[Action.TRAIN].toolTip()
-    assert not dock.buttons[Action.CLUSTER].isEnabled() and "in one" in dock.buttons[Action.CLUSTER].toolTip()
-    assert dock.buttons[Action.ALIGN_AND_CLUSTER].isEnabled()
+def test_a_model_is_trained_and_used_on_subtomograms(qtbot: QtBot, dock: HarmonyWidget, engine: FakeEngine) -> None:
+    assert all(button.isEnabled() for button in dock.buttons.values())
+    with qtbot.waitSignal(dock.runner.done, timeout=10_000):
+        dock.buttons[Action.TRAIN].click()
+    model = dock.session.model
+    assert (
+        model is not None and dock.session.result is None and "Align now uses this model" in dock.message_label.text()
+    )
+    with qtbot.waitSignal(dock.runner.done, timeout=10_000):
+        dock.buttons[Action.ALIGN].click()
+    assert [name for name, _ in engine.calls] == ["fit", "align"] and engine.calls[1][1]["model"] is model
+    assert dock.session.result is not None and dock.session.result.dimensions == 3
+
+
+def test_clusters_are_made_anew_from_the_result(qtbot: QtBot, dock: HarmonyWidget, engine: FakeEngine) -> None:
+    run(qtbot, dock)
+    with qtbot.waitSignal(dock.runner.done, timeout=10_000):
+        dock.buttons[Action.CLUSTER].click()
+    assert [name for name, _ in engine.calls] == ["align", "cluster"]
+    assert dock.session.result is not None and dock.session.result.dimensions == 3
+
+
+def test_a_saved_model_needs_neither_references_nor_orientations(
+    qtbot: QtBot, dock: HarmonyWidget, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(_work, "load_model", lambda path: path.name)
     dock.form.set_model_file(tmp_path / "model.json")
-    assert not dock.buttons[Action.ALIGN_AND_CLUSTER].isEnabled()
-    assert "images only" in dock.buttons[Action.ALIGN_AND_CLUSTER].toolTip()
+    wanted = replace(dock.form.settings, start="input", local_search=20.0, references=("one.mrc",), symmetry="C2")
+    monkeypatch.setattr(type(dock.form), "settings", property(lambda form: wanted))
+    with qtbot.waitSignal(dock.runner.done, timeout=10_000):
+        dock.buttons[Action.ALIGN].click()
+    ((_, call),) = engine.calls
+    settings = call["settings"]
+    assert call["model"] == "model.json" and settings.symmetry == "C2"
+    assert settings.start == "search" and settings.references == () and settings.local_search is None
+
+
+def test_a_training_on_subtomograms_can_be_cancelled(qtbot: QtBot, dock: HarmonyWidget, engine: FakeEngine) -> None:
+    engine.pause, engine.steps = 0.05, 200
+    dock.buttons[Action.TRAIN].click()
+    qtbot.waitUntil(lambda: dock.session.state.busy and bool(engine.calls), timeout=10_000)
+    with qtbot.waitSignal(dock.runner.cancelled, timeout=10_000):
+        dock.run_row.cancel_button.click()
+    assert engine.closed == 1 and dock.session.model is None
+    assert "Cancelled" in dock.message_label.text() and dock.buttons[Action.TRAIN].isEnabled()
 
 
 def test_images_are_not_asked_for_their_tilt_range(dock: HarmonyWidget, viewer: ViewerModel) -> None:

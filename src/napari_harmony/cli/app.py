@@ -104,6 +104,12 @@ def train(
     mask_diameter: options.MaskDiameter = None,
     pixel_size: options.PixelSize = None,
     objective: options.Objective = "harmony",
+    start: options.Start = "search",
+    local_search: options.LocalSearch = None,
+    free_rot: options.FreeRot = False,
+    symmetry: options.Symmetry = "C1",
+    reference: options.Reference = None,
+    reference_lowpass: options.ReferenceLowpass = 60.0,
     resume: options.Resume = False,
     json_progress: options.JsonProgress = False,
 ) -> None:
@@ -119,6 +125,12 @@ def train(
         max_shift=max_shift,
         mask_diameter=mask_diameter,
         objective=objective,
+        start=start,
+        local_search=local_search,
+        free_rot=free_rot,
+        symmetry=symmetry,
+        reference=reference,
+        reference_lowpass=reference_lowpass,
     )
     run_train(Job(source, out, "train", transforms, pixel_size, resume, json_progress), settings)
 
@@ -136,6 +148,7 @@ def apply(
     max_shift: options.MaxShift = None,
     mask_diameter: options.MaskDiameter = None,
     pixel_size: options.PixelSize = None,
+    symmetry: options.Symmetry = "C1",
     output_format: Annotated[str, typer.Option("--format", metavar="star|relion", help=options.FORMAT_HELP)] = "star",
     resume: options.Resume = False,
     json_progress: options.JsonProgress = False,
@@ -151,6 +164,7 @@ def apply(
         preset=preset,
         max_shift=max_shift,
         mask_diameter=mask_diameter,
+        symmetry=symmetry,
     )
     options.check_format(output_format)
     run_align(

@@ -156,7 +156,8 @@ def _model(path: Path) -> dict[str, str]:
         raise InputError(f"{path}: this is not the description of a model ({error}).") from error
     if not isinstance(description, dict):
         raise InputError(f"{path}: this is not the description of a model.")
-    return {"file": str(path), "format": "a model of napari-harmony"} | {
+    kind = {2: "images", 3: "subtomograms"}.get(description.get("dimensions", 2), "unknown")
+    return {"file": str(path), "format": f"a model of napari-harmony, of {kind}"} | {
         str(name).replace("_", " "): _value(value) for name, value in description.items()
     }
 

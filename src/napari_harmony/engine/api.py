@@ -50,6 +50,8 @@ def align(
     if model is not None and model.card.dimensions != particles.dimensions:
         of, these = ("images", "subtomograms") if model.card.dimensions == 2 else ("subtomograms", "images")
         raise InputError(f"The model is of {of}, but these are {these}: train one on them, or choose another model.")
+    if model is not None and particles.dimensions == 3:
+        settings.check_model()
     yield from _in_words(_align(run) if model is None else _apply(run, model))
 
 

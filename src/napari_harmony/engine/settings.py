@@ -102,3 +102,13 @@ class Settings:
             raise InputError("references are for subtomograms; of images classes are found without, leave them out.")
         if self.start != "search":
             raise InputError("start: images are always searched from nothing; only subtomograms start from the input.")
+
+    def check_model(self) -> None:
+        """Raise ``InputError`` where something was chosen that a trained model decides."""
+        if self.references:
+            raise InputError("references: a model has classes of its own; leave them out, or train on these particles.")
+        if self.start != "search":
+            raise InputError(
+                "start: a model knows its own frame, not that of the input; search from nothing, or train on these "
+                "particles."
+            )

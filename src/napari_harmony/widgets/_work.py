@@ -55,16 +55,15 @@ def _run(job: Job) -> Iterator[Event]:
     yield Progress("loading the engine", 0.0)
     from napari_harmony.engine import api
 
-    if job.particles.dimensions == 3:
-        yield from api.align(job.particles, job.settings)
-    elif job.action is Action.TRAIN:
+    if job.action is Action.TRAIN:
         yield from api.fit(job.particles, job.settings)
     elif job.action is Action.CLUSTER and job.result is not None:
         yield from api.cluster(job.particles, job.result, job.settings)
     else:
         model = load_model(job.model) if isinstance(job.model, Path) else job.model
         regroup = model is not None and job.action is not Action.ALIGN
-        done = yield from _part(api.align(job.particles, job.settings, model=model), 0.0, 0.8 if regroup else 1.0)
+        settings = job.settings if job.model is None else _with_model(job.settings)
+        done = yield from _part(api.align(job.particles, settings, model=model), 0.0, 0.8 if regroup else 1.0)
         if regroup and done is not None:
             # a model brings its own classes: those asked for are found among what it aligned
             again = yield from _part(api.cluster(job.particles, done.value, job.settings), 0.8, 1.0)
@@ -73,13 +72,9 @@ def _run(job: Job) -> Iterator[Event]:
             yield done
 
 
-def why_not_volumes(action: Action, with_model: bool) -> str:
-    """Why something cannot be done with subtomograms, or nothing."""
-    if action is Action.TRAIN:
-        return "Models are trained on images; subtomograms need none: use Align and Cluster."
-    if action is Action.CLUSTER:
-        return "Subtomograms are aligned and clustered in one: use Align and Cluster."
-    return "Models know images only: choose 'train on these particles' as the model." if with_model else ""
+def _with_model(settings: Settings) -> Settings:
+    """The settings without what only a training asks for: a model brings its classes and their frame."""
+    return replace(settings, start="search", local_search=None, free_rot=False, references=())
 
 
 def _part(events: Iterator[Event], start: float, end: float) -> Generator[Event, None, Done | None]:

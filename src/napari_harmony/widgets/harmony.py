@@ -39,7 +39,7 @@ from napari_harmony.widgets._result_layers import ResultLayers
 from napari_harmony.widgets._run_row import RunRow, duration
 from napari_harmony.widgets._runner import Runner, describe
 from napari_harmony.widgets._tilt_range import TiltRangeEdit
-from napari_harmony.widgets._work import Action, Job, finished, save_model, why_not_volumes
+from napari_harmony.widgets._work import Action, Job, finished, save_model
 
 if TYPE_CHECKING:
     import napari
@@ -260,8 +260,6 @@ class HarmonyWidget(Dock):
         self.reason_label.setVisible(bool(reason) and not self.session.state.busy)
 
     def _why_not(self, action: Action) -> str:
-        if self.session.data is not None and self.session.data.dimensions == 3:
-            return why_not_volumes(action, self.form.model != TRAIN)
         if action is Action.TRAIN and self.form.model != TRAIN:
             return "Training makes a new model: choose 'train on these particles' as the model."
         return ""
