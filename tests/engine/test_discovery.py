@@ -15,13 +15,13 @@ from napari_harmony.engine.discovery import (
     Stage,
     _carried,
     _onto,
-    _split,
     over_cluster,
     render_averages,
 )
 from napari_harmony.engine.preprocess import prepare
 from napari_harmony.engine.search import Arithmetic, Observations, Posterior, accumulate, maximise
 from napari_harmony.engine.settings import Settings
+from napari_harmony.engine.subsets import split
 from napari_harmony.engine.work import finish
 
 COUNT = 48
@@ -107,11 +107,11 @@ def test_halves_start_with_more_classes_than_wanted_as_far_as_particles_go(
 
 @pytest.mark.parametrize("count", [4, 5, 101])
 def test_halves_are_apart_complete_and_drawn_anew_by_every_seed(count: int) -> None:
-    first, second = _split(count, torch.Generator().manual_seed(0))
+    first, second = split(count, torch.Generator().manual_seed(0))
     assert sorted([*first.tolist(), *second.tolist()]) == list(range(count))
     assert len(first) - len(second) == count % 2
     assert first.tolist() == sorted(first.tolist()) and second.tolist() == sorted(second.tolist())
-    draws = {tuple(_split(count, torch.Generator().manual_seed(seed))[0].tolist()) for seed in range(12)}
+    draws = {tuple(split(count, torch.Generator().manual_seed(seed))[0].tolist()) for seed in range(12)}
     assert len(draws) > 3
 
 

@@ -9,6 +9,7 @@ from napari_harmony.engine.events import Done, Event
 from napari_harmony.engine.memory import is_out_of_memory
 from napari_harmony.engine.run import Run
 from napari_harmony.engine.settings import Settings
+from napari_harmony.engine.volumes.references import check_references
 from napari_harmony.engine.volumes.run import VolumeRun
 from napari_harmony.errors import InferenceError, InputError
 from napari_harmony.models import HarmonyModel
@@ -30,7 +31,9 @@ def fit(
     ------
     InputError for input that cannot be used, InferenceError for a run that failed; both in one sentence.
     """
-    yield from _in_words(_fit(_run(particles, settings, checkpoint, resume)))
+    run = _run(particles, settings, checkpoint, resume)
+    check_references(settings.references)
+    yield from _in_words(_fit(run))
 
 
 def align(
@@ -52,6 +55,8 @@ def align(
         raise InputError(f"The model is of {of}, but these are {these}: train one on them, or choose another model.")
     if model is not None and particles.dimensions == 3:
         settings.check_model()
+    if model is None:
+        check_references(settings.references)
     yield from _in_words(_align(run) if model is None else _apply(run, model))
 
 

@@ -30,6 +30,7 @@ from napari_harmony.engine.search import (
 )
 from napari_harmony.engine.seeding import seed_templates
 from napari_harmony.engine.steerable import SteerableBasis, build_basis
+from napari_harmony.engine.subsets import split as split_halves
 from napari_harmony.engine.work import Work, finish, portion, shares
 
 T = TypeVar("T")
@@ -282,7 +283,7 @@ def discover(
     comparison, which gives its resolution.
     """
     yield from _named("preparing the search", search.ready(plan.bands))
-    rows = _split(len(search.prepared), search.generator)
+    rows = split_halves(len(search.prepared), search.generator, search.prepared.subset_number)
     halves = [search.part(r.to(search.device)) for r in rows]
     many = over_cluster(classes, min(len(r) for r in rows))
     found = []
@@ -392,12 +393,6 @@ def over_cluster(classes: int | None, particles: int) -> int:
     """How many classes each half starts with, so that no content is missed."""
     wanted = 36 if classes is None else classes + max(6, classes // 2)
     return max(2, min(wanted, particles // 8))
-
-
-def _split(count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    order = torch.randperm(count, generator=generator)
-    half = (count + 1) // 2
-    return order[:half].sort().values, order[half:].sort().values
 
 
 def _named(

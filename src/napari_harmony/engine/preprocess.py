@@ -11,6 +11,7 @@ import torch
 
 from napari_harmony.engine.search import Observations
 from napari_harmony.engine.steerable import SteerableBasis
+from napari_harmony.engine.subsets import subsets_of
 from napari_harmony.engine.work import Work
 from napari_harmony.errors import InputError
 from napari_harmony.particles.ctf import ctf_at
@@ -71,6 +72,7 @@ class Prepared:
     flags : (n,) str, why an image is unusable
     keys : (n,) uint64, a fingerprint of each image, which gives the particles an order of their own
     geometry : lengths
+    subset_number : (n,) half sets, 1 or 2, that the input names; None where it names none
     """
 
     samples: torch.Tensor
@@ -80,6 +82,7 @@ class Prepared:
     flags: NDArray[np.object_]
     keys: NDArray[np.uint64]
     geometry: Geometry
+    subset_number: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -94,6 +97,7 @@ class Prepared:
             usable=self.usable[chosen],
             flags=self.flags[chosen],
             keys=self.keys[chosen],
+            subset_number=None if self.subset_number is None else self.subset_number[chosen],
         )
 
     def observe(self, basis: SteerableBasis) -> Observations:
@@ -182,7 +186,7 @@ def prepare(particles: Particles, settings: Settings, device: torch.device, larg
     if not usable.any():
         raise InputError(f"{name_of(particles)}: no image holds a finite signal; check the stack.")
     ctf = _ctf(particles, geometry, device) * inverse
-    return Prepared(samples, ctf, noise, usable, flags, keys, geometry)
+    return Prepared(samples, ctf, noise, usable, flags, keys, geometry, subsets_of(particles))
 
 
 def flagged(images: NDArray[np.float32]) -> tuple[list[str], NDArray[np.uint64]]:

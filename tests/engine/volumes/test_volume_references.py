@@ -14,8 +14,13 @@ from volume_data import prepared, subtomograms, true_poses
 
 from napari_harmony.engine import api
 from napari_harmony.engine.settings import Settings
+from napari_harmony.engine.volumes.discovery import Search
+from napari_harmony.engine.volumes.frames import onto_references
+from napari_harmony.engine.volumes.plans import PLANS
+from napari_harmony.engine.volumes.posteriors import carried
 from napari_harmony.engine.volumes.references import load_references
 from napari_harmony.engine.volumes.run import INVERTED
+from napari_harmony.engine.volumes.search import Posterior
 from napari_harmony.errors import InputError
 from napari_harmony.particles.mrc import write_volume
 from napari_harmony.particles.simulate import sample_volumes
@@ -45,10 +50,50 @@ def test_classes_and_poses_come_in_the_frames_of_the_references(tmp_path: Path) 
     assert crossed.max(axis=1).sum() >= 45
     rotation = so3.from_zyz(torch.as_tensor(table[["rot", "tilt", "psi"]].to_numpy(), dtype=torch.float32))
     error = torch.rad2deg(so3.angle_between(rotation, true_poses(truth).rotation))
+    moved = table[["origin_x", "origin_y", "origin_z"]].to_numpy() - truth[["origin_x", "origin_y", "origin_z"]]
+    moved = np.einsum("nij,nj->ni", so3.to_matrix(true_poses(truth).rotation).numpy(), moved)
     # The first content looks much the same from several sides as blurred as this; the others keep their frame.
     for content in (1, 2):
-        assert float(error[np.flatnonzero(truth["content"] == content)].median()) < 11
+        rows = np.flatnonzero(truth["content"] == content)
+        assert float(error[rows].median()) < 9
+        assert common_turn(rotation[rows], true_poses(truth).rotation[rows]) < 4
+        assert np.linalg.norm(np.median(moved[rows], axis=0)) < 0.3
     assert result.summary["references"] == list(settings.references)
+
+
+def common_turn(rotation: torch.Tensor, truth: torch.Tensor) -> float:
+    """Degrees by which rotations (n, 4) as a whole are turned against the truth."""
+    each = so3.multiply(rotation, so3.inverse(truth)).double()
+    return float(torch.rad2deg(so3.angle(torch.linalg.eigh(each.T @ each).eigenvectors[:, -1])))
+
+
+@pytest.mark.parametrize("degrees", [14.0, 110.0])
+def test_classes_are_turned_into_the_frames_of_their_references(tmp_path: Path, degrees: float) -> None:
+    data, truth = prepared(48, 2.0), true_poses(subtomograms(48, snr=2.0).truth)
+    away = so3.from_rotation_vector(torch.tensor([[0.6, -0.5, 0.62], [0.0, 0.8, 0.6]]) * np.radians(degrees))
+    aside = torch.tensor([[0.5, -0.4, 0.3], [-0.2, 0.6, 0.0]])
+    # The references are those of the second and third content; their classes are called the other way round.
+    pick = truth.label > 0
+    rows = pick.nonzero()[:, 0]
+    known = Posterior(
+        torch.arange(len(rows)),
+        2 - truth.label[rows],
+        truth.rotation[rows],
+        truth.shift[rows],
+        torch.ones(len(rows)),
+        torch.zeros(len(rows)),
+        torch.zeros(len(rows), 2),
+    )
+    references = load_references(written(tmp_path)[1:], 40.0, data)
+    turning = ("rotation", "translation")
+    search = Search(data.subset(rows), torch.Generator(), turning, references=references)
+    drifted = carried(known, torch.arange(2), away, aside)
+    back = onto_references(search, drifted, PLANS["fast"].weigh)
+    error = torch.rad2deg(so3.angle_between(back.rotation, known.rotation))
+    assert float(torch.rad2deg(so3.angle_between(drifted.rotation, known.rotation)).min()) > degrees - 1
+    assert float(error.max()) < 3 and float((back.shift - known.shift).norm(dim=1).max()) < 0.25
+    still = Search(data.subset(rows), torch.Generator(), ("translation",), references=references)
+    assert onto_references(still, drifted, PLANS["fast"].weigh) is drifted
 
 
 def test_exchanged_contrast_is_reported_once(tmp_path: Path) -> None:
@@ -85,6 +130,23 @@ def test_fine_detail_of_references_is_left_out(tmp_path: Path) -> None:
     radius = (k[:, None, None] ** 2 + k[:, None] ** 2 + k**2).sqrt()
     assert float(spectrum[radius > 240 / 80 * 1.2].sum()) < 1e-3 * float(spectrum.sum())
     assert float((torch.fft.fftn(sharp).abs() ** 2)[radius > 4].sum()) > 1e-3 * float(spectrum.sum())
+
+
+class Unread:
+    """Volumes that must not be read."""
+
+    shape = (48, 24, 24, 24)
+
+    def read(self, indices: object) -> np.ndarray:
+        raise AssertionError("particles were read before the references were looked at")
+
+
+def test_a_missing_reference_is_reported_before_particles_are_read(tmp_path: Path) -> None:
+    settings = replace(FAST, references=(*written(tmp_path)[:1], str(tmp_path / "missing.mrc")))
+    unread = replace(subtomograms().particles, images=Unread())
+    for entry in (api.align, api.fit):
+        with pytest.raises(InputError, match="missing.mrc"):
+            run(entry(unread, settings))
 
 
 def test_references_that_cannot_be_used_are_named(tmp_path: Path) -> None:

@@ -8,13 +8,14 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 
 from napari_harmony.engine.classes import eliminate
 from napari_harmony.engine.events import Preview
 from napari_harmony.engine.halves import Agreement, judged
+from napari_harmony.engine.subsets import split as split_halves
 from napari_harmony.engine.volumes.classes import fair_scores, split
-from napari_harmony.engine.volumes.halves import Alignment, compare_halves, decoy_templates, fit_onto
+from napari_harmony.engine.volumes.frames import laid, onto_classes, onto_references
+from napari_harmony.engine.volumes.halves import Alignment, compare_halves, decoy_templates
 from napari_harmony.engine.volumes.plans import ALL_ROTATIONS, EVERYWHERE, NEARBY, Plan, Stage
 from napari_harmony.engine.volumes.posteriors import carried, centred, pool, relabel
 from napari_harmony.engine.volumes.prepare import Prepared
@@ -269,7 +270,8 @@ class Discovery:
     Attributes
     ----------
     posterior : over class and pose, every particle
-    halves : (2,) sums of each half's classes on the whole band, placed on the joint classes; empty where there are none
+    halves : (2,) sums of each half's classes on the whole band, placed on the joint classes and on each other; empty
+        where there are none
     agreement : of the two halves, or None
     junk : (n,) bool, particles that fit no class of the other half better than decoys
     sigma : voxels, spread of the shifts per axis
@@ -290,7 +292,7 @@ def discover(
     The halves never see each other: their classes meet only in the joint run, which gives the result, and in the
     comparison, which gives its resolution.
     """
-    rows = _split(len(search.prepared), search.generator)
+    rows = split_halves(len(search.prepared), search.generator, search.prepared.subset_number)
     halves = [search.part(r.to(search.device)) for r in rows]
     many = over_cluster(classes, min(len(r) for r in rows))
     if search.references is not None:
@@ -307,6 +309,7 @@ def discover(
     for number, (half, start) in enumerate(zip(halves, found, strict=True), 1):
         checks.append((yield from _named(f"checking half {number} of 2", half.check(plan, start, many, kept))))
     posterior = yield from _named("refining classes", search.iterate(plan.settle, kept, settled))
+    posterior = onto_references(search, posterior, plan.weigh)
     yield search.preview(plan.settle[-1], posterior, kept)
     return (yield from _named("comparing halves", _compare(search, posterior, rows, halves, checks, plan)))
 
@@ -324,14 +327,18 @@ def _compare(
     classes, joint = posterior.class_score.shape[1], posterior.best().label
     how = search.alignment(data, stage)
     target = search.average(data, posterior, classes)
-    placed: list[Sums] = []
+    placed: list[Posterior] = []
     for i, (half, found, part) in enumerate(zip(halves, checks, rows, strict=True)):
-        on = yield from portion(
-            _onto(target, half, stage, found, joint[part.to(joint.device)], how), 0.1 * i, 0.1 * i + 0.1
-        )
-        placed.append(half.sums(half.prepared.data, on, classes))
-    comparison = compare_halves(placed[0], placed[1], search.mask, how, search.generator)
-    agreement = yield from portion(comparison, 0.2, 0.4)
+        work = onto_classes(target, half, stage, found, joint[part.to(joint.device)], how)
+        placed.append((yield from portion(work, 0.1 * i, 0.1 * i + 0.1)))
+
+    def sums(i: int, posterior: Posterior) -> Sums:
+        return halves[i].sums(halves[i].prepared.data, posterior, classes)
+
+    first = sums(0, placed[0])
+    comparison = compare_halves(first, sums(1, placed[1]), search.mask, how, search.generator)
+    agreement, onto_first = yield from portion(comparison, 0.2, 0.4)
+    second = sums(1, laid(placed[1], onto_first))
     margins = torch.zeros(len(posterior))
     for i, half in enumerate(halves):
         others = halves[1 - i].data(stage.limit)
@@ -342,40 +349,13 @@ def _compare(
         fake = yield from portion(half.expect(seen, false, stage, checks[i]), start + 0.15, start + 0.3)
         margins[rows[i]] = (real.log_evidence - fake.log_evidence).cpu()
     agreement, junk = judged(agreement, margins, joint)
-    return Discovery(posterior, (placed[0], placed[1]), agreement, junk, search.sigma)
-
-
-def _onto(
-    target: Templates, half: Search, stage: Stage, found: Posterior, joint: torch.Tensor, how: Alignment
-) -> Work[Posterior]:
-    """The posterior of a half with each of its classes placed, as a whole, on a joint class of its own.
-
-    ``joint`` (n,) says in which joint class each particle of the half is.
-    """
-    count, device = found.class_score.shape[1], joint.device
-    averages = half.average(half.data(stage.limit), found, count).volumes
-    common = torch.bincount(found.best().label * len(target) + joint, minlength=count * len(target))
-    mine, theirs = linear_sum_assignment(common.reshape(count, len(target)).cpu().numpy(), maximize=True)
-    label = torch.zeros(count, dtype=torch.long, device=device)
-    rotation, shift = so3.identity(count, device=device).clone(), torch.zeros(count, 3, device=device)
-    for done, (k, j) in enumerate(zip(mine, theirs, strict=True)):
-        label[k] = int(j)
-        placed = fit_onto(averages[k : k + 1], target.volumes[j], how)
-        rotation[k], shift[k] = placed.rotation[0], placed.shift[0]
-        yield (done + 1) / count
-    return carried(found, label, rotation, shift)
+    return Discovery(posterior, (first, second), agreement, junk, search.sigma)
 
 
 def over_cluster(classes: int | None, particles: int) -> int:
     """How many classes each half starts with, so that no content is missed."""
     wanted = 10 if classes is None else classes + max(2, classes // 2)
     return max(1, min(wanted, particles // 4))
-
-
-def _split(count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    order = torch.randperm(count, generator=generator)
-    half = (count + 1) // 2
-    return order[:half].sort().values, order[half:].sort().values
 
 
 def _named(stage: str, work: Work[T]) -> Generator[tuple[str, float] | Preview, None, T]:

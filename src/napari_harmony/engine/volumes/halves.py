@@ -25,6 +25,7 @@ from napari_harmony.engine.volumes.search import (
 )
 from napari_harmony.engine.volumes.symmetry import Symmetry
 from napari_harmony.engine.work import Work, finish
+from napari_harmony.transforms import so3
 from napari_harmony.transforms.spectra import Band, spectra_of, turned_points, volumes_from
 
 
@@ -94,8 +95,12 @@ def averages_of(first: Sums, second: Sums, mask: torch.Tensor) -> tuple[Averages
 
 def compare_halves(
     first: Sums, second: Sums, mask: torch.Tensor, how: Alignment, generator: torch.Generator
-) -> Work[Agreement]:
-    """Align the second half's averages onto the first's and correlate them shell by shell."""
+) -> Work[tuple[Agreement, Placed]]:
+    """Align the second half's averages onto the first's and correlate them shell by shell.
+
+    Returns what they agree on, and the poses at which they do: those that turn each class of the second half onto the
+    same of the first.
+    """
     one, two = averages_of(first, second, mask)
     complete = ((first.share > 1) & (second.share > 1)).cpu().numpy()
     classes, shells = len(first), int(first.band.shell.max()) + 1
@@ -103,6 +108,7 @@ def compare_halves(
     likeness, significant = np.zeros(classes, np.float32), np.zeros(classes, dtype=bool)
     rounds = max(DECOYS, int(np.ceil(LEAST_DECOYS / max(1, complete.sum()))))
     curves, by_chance = [], []
+    poses = Placed(so3.identity(classes, device=mask.device).clone(), torch.zeros(classes, 3, device=mask.device))
     for k in map(int, np.flatnonzero(complete)):
         decoys = [_decoy(two, k, mask, first.band, how.symmetry, generator) for _ in range(rounds)]
         plain = torch.stack([two.plain[k], *(d.plain[0] for d in decoys)])
@@ -110,16 +116,23 @@ def compare_halves(
         placed = fit_onto(coarse, one.filtered[k], how)
         rings = _correlation(plain, one.plain[k], placed, first.band)
         alike = _correlation(coarse, one.filtered[k], placed, first.band, together_from=how.trusted)[:, 0]
+        poses.rotation[k], poses.shift[k] = placed.rotation[0], placed.shift[0]
         values[k], likeness[k] = rings[0], alike[0]
         curves.append(rings[1:])
         by_chance.append(alike[1:])
         yield (k + 1) / classes
     if not complete.any():
-        return Agreement(values, np.ones_like(values), np.full(classes, np.nan, np.float32), significant)
+        return Agreement(values, np.ones_like(values), np.full(classes, np.nan, np.float32), significant), poses
     significant = complete & (likeness > chance_level(np.concatenate(by_chance)))
     resolution = [crossing(v) if s else np.nan for v, s in zip(values, significant, strict=True)]
     floor = np.broadcast_to(chance_level(np.concatenate(curves)), values.shape).copy()
-    return Agreement(values, floor, np.array(resolution, np.float32), significant)
+    return Agreement(values, floor, np.array(resolution, np.float32), significant), poses
+
+
+def likeness_of(volumes: torch.Tensor, target: torch.Tensor, placed: Placed, how: Alignment) -> torch.Tensor:
+    """Correlation (n,) of volumes (n, b, b, b) at their poses with a target, over the whole band."""
+    alike = _correlation(volumes, target, placed, how.band, together_from=0)[:, 0]
+    return torch.as_tensor(alike, device=volumes.device)
 
 
 def _correlation(

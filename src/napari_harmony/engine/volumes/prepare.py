@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from napari_harmony.engine.preprocess import Geometry, flagged, name_of, repeated, working_geometry
 from napari_harmony.engine.settings import Settings
+from napari_harmony.engine.subsets import subsets_of
 from napari_harmony.engine.volumes.search import Observations
 from napari_harmony.engine.work import Work
 from napari_harmony.errors import InputError
@@ -34,6 +35,7 @@ class Prepared:
     noise : (shells,) noise amplitude that was divided out
     usable : (n,) bool; flags : (n,) why not; keys : (n,) fingerprints, as for images
     geometry : lengths in working voxels
+    subset_number : (n,) half sets, 1 or 2, that the input names; None where it names none
     """
 
     data: Observations
@@ -43,6 +45,7 @@ class Prepared:
     flags: NDArray[np.object_]
     keys: NDArray[np.uint64]
     geometry: Geometry
+    subset_number: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.data)
@@ -57,6 +60,7 @@ class Prepared:
             usable=self.usable[chosen],
             flags=self.flags[chosen],
             keys=self.keys[chosen],
+            subset_number=None if self.subset_number is None else self.subset_number[chosen],
         )
 
 
@@ -92,7 +96,7 @@ def prepare(particles: Particles, settings: Settings, device: torch.device) -> W
     data = Observations(samples * inverse**2 * seen, (seen * inverse) ** 2, band)
     energy = torch.zeros(count, len(amplitude), device=device)
     energy.index_add_(1, band.shell, (samples * inverse).abs() ** 2)
-    return Prepared(data, energy, amplitude, usable, flags, keys, geometry)
+    return Prepared(data, energy, amplitude, usable, flags, keys, geometry, subsets_of(particles))
 
 
 class _Coverage:

@@ -13,7 +13,7 @@ from napari_harmony.engine.volumes.prepare import Prepared, cropped
 from napari_harmony.engine.volumes.search import Posterior, Templates
 from napari_harmony.engine.volumes.seeding import signal_variance_of
 from napari_harmony.errors import InputError
-from napari_harmony.particles.tomogram import open_volume
+from napari_harmony.particles.tomogram import Tomogram, open_volume
 from napari_harmony.transforms import soft_sphere
 from napari_harmony.transforms.spectra import Band, half_space, spectra_of, volumes_from
 
@@ -43,6 +43,17 @@ class References:
         return Templates(
             torch.cat([self.volumes, -self.volumes]), torch.zeros(2 * len(self), device=self.volumes.device)
         )
+
+
+def check_references(paths: tuple[str, ...]) -> None:
+    """Look at the headers of references, so that one that cannot be used is known before particles are read.
+
+    Raises
+    ------
+    InputError : naming the file that is missing, no volume, no cube, or without a pixel size
+    """
+    for path in paths:
+        _opened(Path(path))
 
 
 def load_references(paths: tuple[str, ...], lowpass: float, prepared: Prepared) -> References:
@@ -93,14 +104,20 @@ def _resampled(path: Path, geometry: Geometry, band: Band) -> torch.Tensor:
     return torch.where(frequency.norm(dim=1) <= limit, samples, torch.zeros_like(samples))
 
 
-def _read(path: Path) -> tuple[torch.Tensor, float]:
-    """A cubic volume (n, n, n) and its pixel size in angstrom."""
+def _opened(path: Path) -> Tomogram:
+    """A cubic volume that says how large its voxels are."""
     opened = open_volume(path)
     depth, height, width = opened.shape
     if not depth == height == width:
         raise InputError(f"{path} has {width} x {height} x {depth} voxels; a reference is a cube, cut or pad it.")
     if not opened.voxel_size_known:
         raise InputError(f"{path} does not say how large its voxels are; write their size in angstrom into its header.")
+    return opened
+
+
+def _read(path: Path) -> tuple[torch.Tensor, float]:
+    """A cubic volume (n, n, n) and its pixel size in angstrom."""
+    opened = _opened(path)
     values = opened.read()
     if not np.isfinite(values).all():
         raise InputError(f"{path} holds {int((~np.isfinite(values)).sum())} voxels that are no numbers; repair it.")
