@@ -24,6 +24,8 @@ from napari_harmony.particles.open import open_particles
 from napari_harmony.particles.tomogram import Tomogram, open_tomogram
 from napari_harmony.particles.wedge import TiltRange
 
+pytestmark = pytest.mark.usefixtures("brief_volume_training")
+
 BOX, EVERY, RINGS = 36, 40.0, (7, 16)
 
 
