@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from napari_harmony.errors import InputError
-from napari_harmony.models import ContentMixture, HarmonyModel, ModelCard, build_network, model_files
+from napari_harmony.models import ContentMixture, HarmonyModel, ModelCard, VolumeNetwork, build_network, model_files
 
 CARD = ModelCard(
     box=16,
@@ -73,8 +74,6 @@ def test_a_model_comes_back_the_same(model: HarmonyModel, folder: Path, name: st
 
 
 def test_a_model_without_classes_and_the_published_network_come_back(tmp_path: Path) -> None:
-    from dataclasses import replace
-
     card = replace(CARD, objective="harmony-2022", classes=0)
     HarmonyModel(build_network(card), card).save(tmp_path / "baseline.safetensors")
     back = HarmonyModel.load(tmp_path / "baseline.json")
@@ -154,3 +153,61 @@ def test_a_failed_save_leaves_the_old_model_whole(
     with pytest.raises(OSError, match="no space"):
         model.save(folder)
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+VOLUMES = replace(
+    CARD,
+    box=20,
+    content=4,
+    hypotheses=VolumeNetwork.hypotheses(("rotation",)),
+    mask_diameter=130.0,
+    dimensions=3,
+    template_box=24,
+)
+
+
+@pytest.fixture
+def volumes(tmp_path: Path) -> Path:
+    """The folder of a model of subtomograms with templates finer than the network's grid."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        mixture = ContentMixture(torch.randn(2, 4), torch.eye(4).repeat(2, 1, 1), torch.tensor([0.25, 0.75]))
+        HarmonyModel(build_network(VOLUMES).eval(), VOLUMES, torch.randn(2, 24, 24, 24), mixture).save(tmp_path)
+    return tmp_path
+
+
+def test_a_model_of_subtomograms_comes_back_the_same(volumes: Path) -> None:
+    model, again = HarmonyModel.load(volumes), HarmonyModel.load(volumes / "model.json")
+    assert isinstance(model.network, VolumeNetwork) and model.card == VOLUMES and not model.network.training
+    assert model.templates is not None and model.templates.shape == (2, 24, 24, 24)
+    samples = torch.randn(2, len(model.network.band.index), dtype=torch.complex64)
+    amplitude = torch.ones(1, samples.shape[1])
+    one, other = (m.network.propose(samples, amplitude) for m in (model, again))
+    torch.testing.assert_close(one.best.quaternion, other.best.quaternion)
+    torch.testing.assert_close(one.content_mean, other.content_mean)
+    # what follows from the card is not in the file
+    assert not any("turning" in name or "even" in name for name in model.tensors())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dimensions": 2}, "is missing|is unknown|wants"),
+        ({"dimensions": 4}, "'dimensions' of the model card is 4"),
+        ({"dimensions": "3"}, "'dimensions' of the model card is '3'"),
+        ({"template_box": 20}, "tensor 'templates' is .* wants .*20, 20, 20"),
+        ({"template_box": -1}, "'template_box' of the model card is -1"),
+        ({"content": 5}, "tensor 'network.content_head.2.weight' is .* wants"),
+        ({"box": 24}, "tensor 'network.* wants"),
+    ],
+)
+def test_a_card_of_other_volumes_is_refused_by_name(volumes: Path, changes: dict[str, object], message: str) -> None:
+    edit(volumes, **changes)
+    with pytest.raises(InputError, match=message):
+        HarmonyModel.load(volumes)
+
+
+def test_tensors_of_volumes_that_are_not_finite_are_refused(volumes: Path) -> None:
+    retensor(volumes, templates=torch.full((2, 24, 24, 24), torch.inf))
+    with pytest.raises(InputError, match="'templates' holds values that are not finite"):
+        HarmonyModel.load(volumes)

@@ -112,10 +112,12 @@ def _entry(path: Path, entries: dict[str, Any], name: str, kind: Any, required: 
 
 def _check_ranges(path: Path, card: ModelCard) -> None:
     """Refuse sizes from which no network can be built."""
-    least = {"box": 16, "content": 1, "hypotheses": 1, "classes": 0, "original_box": 1, "dimensions": 2}
+    least = {"box": 16, "content": 1, "hypotheses": 1, "classes": 0, "original_box": 1, "template_box": 0}
     for name, bound in least.items():
         if getattr(card, name) < bound:
             raise InputError(f"{path}: '{name}' of the model card is {getattr(card, name)}, which is under {bound}.")
+    if card.dimensions not in (2, 3):
+        raise InputError(f"{path}: 'dimensions' of the model card is {card.dimensions}; models are of 2 or 3.")
     for name in ("pixel_size", "mask_diameter", "max_shift"):
         if not 0 < getattr(card, name) < float("inf"):
             raise InputError(f"{path}: '{name}' of the model card is {getattr(card, name)}, which is not a length.")
