@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 from scipy.spatial.transform import Rotation
 
+import network_3d
 from cases import Run
 from cases_3d import Case3D
 from methods import Options, Unavailable, run_timed
@@ -43,6 +44,26 @@ def harmony(case: Case3D, seed: int, options: Options, objective: str = "harmony
 def harmony_2022(case: Case3D, seed: int, options: Options) -> Run:
     """The objective published in 2022, in the same command line."""
     return harmony(case, seed, options, objective="harmony-2022")
+
+
+def network(case: Case3D, seed: int, options: Options) -> Run:
+    """One pass of the network that ``harmony`` trained."""
+    return network_3d.seen(case, seed, _trained(case, seed, options))
+
+
+def network_held_out(case: Case3D, seed: int, options: Options) -> Run:
+    """The same network on a data set of the next seed, which it was not trained on."""
+    other = replace(case, seed=case.seed + 1)
+    other.prepare()
+    return network_3d.held_out(case, other, seed, _trained(case, seed, options))
+
+
+def _trained(case: Case3D, seed: int, options: Options) -> Path:
+    """The folder of a model that ``harmony`` left; it is run first where there is none."""
+    folder = case.folder / f"harmony_s{seed}"
+    if not (folder / "model.safetensors").is_file():
+        harmony(case, seed, options)
+    return folder
 
 
 def oracle(case: Case3D, seed: int, options: Options) -> Run:
@@ -148,6 +169,8 @@ def read_relion(case: Case3D, seed: int, folder: Path) -> Run:
 METHODS: dict[str, Callable[[Case3D, int, Options], Run]] = {
     "harmony": harmony,
     "harmony-2022": harmony_2022,
+    "network": network,
+    "network-held-out": network_held_out,
     "relion": relion,
     "oracle": oracle,
     "chance": chance,

@@ -48,6 +48,7 @@ COLUMNS_3D: Columns = (
     ("flips", "flips", percent),
     ("shift_median", "shift, median", "{:.2f} voxel".format),
     ("fsc_half", "FSC 0.5", "{:.1f} Å".format),
+    ("per_second", "subtomograms per second", "{:.0f}".format),
 )
 
 
