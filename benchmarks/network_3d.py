@@ -44,7 +44,7 @@ def held_out(case: Case3D, other: Case3D, seed: int, folder: Path) -> Run:
     """On other subtomograms of the same densities: of another data seed, so that noise and poses are others."""
     scores = metrics_3d.evaluate(table_of(HarmonyModel.load(folder), other.particles), other.truth)
     note = f"the same network on other subtomograms of the same densities, data seed {other.seed}"
-    return Run("network, held out", seed, extra=scores, note=note)
+    return Run("network-held-out", seed, extra=scores, note=note)
 
 
 def table_of(model: HarmonyModel, particles: Particles) -> pd.DataFrame:

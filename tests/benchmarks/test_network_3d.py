@@ -78,7 +78,7 @@ def test_a_network_that_knows_the_truth_scores_as_such(
 def test_held_out_particles_are_those_of_the_next_seed(case: cases_3d.Case3D, model: HarmonyModel) -> None:
     run = methods_3d.run_method("network-held-out", case, 0, methods.Options())
     scores = cases_3d.score(case, run)
-    assert run.table is None and "data seed 5" in run.note and run.method == "network, held out"
+    assert run.table is None and "data seed 5" in run.note and run.method == "network-held-out"
     other = replace(case, seed=5)
     assert scores == pytest.approx(
         cases_3d.metrics_3d.evaluate(network_3d.table_of(model, other.particles), other.truth), nan_ok=True
