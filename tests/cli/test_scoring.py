@@ -84,6 +84,64 @@ def test_truths_that_cannot_be_used(
     assert sentence in error and len(error.splitlines()) == 1
 
 
+@pytest.fixture
+def scored_run(tmp_path: Path) -> tuple[Path, Path]:
+    """A finished run on 60 images whose content code holds the content and an occupancy, and its truth."""
+    from napari_harmony.particles.dataset import Particles
+    from napari_harmony.particles.images import ArrayImages
+
+    generator = np.random.default_rng(1)
+    array = generator.normal(size=(60, 4, 4)).astype(np.float32)
+    particles = Particles(ArrayImages(array), pd.DataFrame(index=pd.RangeIndex(60)), PIXEL_SIZE)
+    result = make_result(particles, content=2)
+    occupancy = generator.uniform(0, 1, 60)
+    table = result.table.assign(class_number=np.arange(60) % 3 + 1, content_1=occupancy, scale=1.0).fillna(0.0)
+    out = write_output(tmp_path / "scored", particles, result.with_table(table))
+    truth = table[["psi", "origin_x", "origin_y"]].assign(content=table["class_number"], occupancy=occupancy)
+    truth.to_csv(tmp_path / "scored.csv", index=False)
+    return out, tmp_path / "scored.csv"
+
+
+def test_how_well_content_and_pose_are_told_apart_has_a_heading_of_its_own(
+    scored_run: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["evaluate", str(scored_run[0]), "--truth", str(scored_run[1])]
+    assert main(command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    start = lines.index("Disentanglement, of 60 particles")
+    assert any(line.startswith("rotation median") for line in lines[:start])
+    assert [line.split("  ")[0] for line in lines[start + 1 : start + 4]] == [
+        *("dci disentanglement", "dci completeness", "dci informativeness"),
+    ]
+    header = next(line for line in lines if line.startswith("share explained by"))
+    assert header.split()[3:] == ["content", "occupancy", "rotation", "shift_x", "shift_y"]
+    row = next(line for line in lines[lines.index(header) :] if line.startswith("content "))
+    assert float(row.split()[2]) > 0.7 and float(row.split()[3]) < 0.3
+    assert "  scale as a code: it is the same for all particles." in lines
+    assert main([*command, "--no-disentanglement"]) == 0
+    assert "Disentanglement" not in capsys.readouterr().out
+
+
+def test_the_same_as_json(scored_run: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["evaluate", str(scored_run[0]), "--truth", str(scored_run[1]), "--json"]
+    assert main(command) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert scores["accuracy"] == 1.0
+    apart = scores["disentanglement"]
+    assert apart["particles"] == 60 and 0.5 < apart["scores"]["dci_informativeness"] <= 1
+    assert apart["of_factors"]["occupancy"]["sap"] > 0.8
+    assert set(apart["cross_talk"]) == set(apart["information"]) == {"content", "rotation", "shift", "contrast"}
+    assert main([*command, "--no-disentanglement"]) == 0
+    assert "disentanglement" not in json.loads(capsys.readouterr().out)
+
+
+def test_too_few_particles_are_said(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth_of(out).to_csv(tmp_path / "truth.csv", index=False)
+    assert main(["evaluate", str(out), "--truth", str(tmp_path / "truth.csv")]) == 0
+    printed = capsys.readouterr().out
+    assert "12 particles with codes and factors are fewer than 40" in printed and "mig" not in printed
+
+
 def test_pickles_are_never_loaded(tmp_path: Path) -> None:
     from napari_harmony.errors import InputError
 

@@ -249,13 +249,23 @@ def evaluate(
     symmetry: Annotated[
         str, typer.Option(metavar="GROUP", help="Symmetry of the subtomograms: C1, C2 .., D2 .., T, O or I.")
     ] = "C1",
+    disentanglement: Annotated[
+        bool, typer.Option(help="How well content and transformations are told apart; takes some seconds.")
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Compare a finished run with a known truth."""
-    from napari_harmony.cli.scoring import evaluate_output, score_lines
+    from napari_harmony.cli import scoring
 
-    scores = evaluate_output(out, truth, symmetry)
-    for line in score_lines(scores, as_json):
+    result, known = scoring.read_both(out, truth, symmetry)
+    scores = scoring.class_and_pose_scores(result, known, symmetry)
+    apart = scoring.disentanglement_scores(result, known, symmetry) if disentanglement else None
+    if as_json:
+        scores |= {} if apart is None else {"disentanglement": apart}
+        lines = scoring.score_lines(scores, as_json)
+    else:
+        lines = scoring.score_lines(scores, as_json) + ([] if apart is None else scoring.disentanglement_lines(apart))
+    for line in lines:
         answer(line)
 
 

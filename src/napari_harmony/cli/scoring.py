@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 
 from napari_harmony.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from napari_harmony.results import Result
 
 #: What RELION calls the columns of a truth. Origins are in pixels, so that angstroms are converted.
 _RELION = {
@@ -20,6 +25,7 @@ _RELION = {
     "rlnAnglePsi": "psi",
     **{f"rlnOrigin{axis.upper()}": f"origin_{axis}" for axis in "xyz"},
 }
+_RELION_FACTORS = {"rlnDefocusU": "defocus"}
 _RELION_ANGSTROM = {f"rlnOrigin{axis.upper()}Angst": f"origin_{axis}" for axis in "xyz"}
 #: Other words that people use for the true class.
 _CONTENT = ("content", "class_number", "class", "label", "labels", "y")
@@ -31,7 +37,8 @@ def read_truth(path: Path, pixel_size: float) -> pd.DataFrame:
     Parameters
     ----------
     path : ``.csv`` or ``.npz`` with ``content`` and, if known, ``psi`` (degree), ``origin_x``, ``origin_y`` (pixel),
-        and of subtomograms ``rot``, ``tilt`` and ``origin_z``; or ``.star`` with RELION's labels
+        and of subtomograms ``rot``, ``tilt`` and ``origin_z``; further columns of numbers are factors of the content;
+        or ``.star`` with RELION's labels
     pixel_size : angstrom per pixel, for origins in angstrom
 
     Raises
@@ -43,7 +50,7 @@ def read_truth(path: Path, pixel_size: float) -> pd.DataFrame:
         raise InputError(f"{path}: a truth is read from {', '.join(readers)}; convert it to one of these.")
     if not path.is_file():
         raise InputError(f"{path} does not exist; check the name.")
-    truth = readers[path.suffix.lower()](path).rename(columns=_RELION)
+    truth = readers[path.suffix.lower()](path).rename(columns=_RELION | _RELION_FACTORS)
     for label, name in _RELION_ANGSTROM.items():
         if label in truth and name not in truth:
             truth[name] = truth[label].astype(float) / pixel_size
@@ -96,26 +103,44 @@ def evaluate_output(folder: Path, truth: Path, symmetry: str = "C1") -> dict[str
     ------
     InputError : if either cannot be read, they differ in the number of particles, or there is no such symmetry
     """
-    from napari_harmony.analysis import metrics, metrics_3d
+    return class_and_pose_scores(*read_both(folder, truth, symmetry), symmetry)
+
+
+def read_both(folder: Path, truth: Path, symmetry: str = "C1") -> tuple[Result, pd.DataFrame]:
+    """A finished run and its truth that belong together; parameters and errors as of ``evaluate_output``."""
+    from napari_harmony.analysis.metrics_3d import symmetry_group
     from napari_harmony.outputs import load_output
 
     result = load_output(folder)
     known = read_truth(truth, result.pixel_size)
     if len(known) != len(result):
         raise InputError(f"{truth}: it has {len(known)} rows, but the run had {len(result)} particles.")
-    if result.dimensions == 2:
-        if symmetry.upper() != "C1":
-            raise InputError(
-                f"{folder}: this run was on images, to which no point group applies; leave --symmetry out."
-            )
-        return dict(metrics.evaluate(result.table, known))
+    if result.dimensions == 2 and symmetry.upper() != "C1":
+        raise InputError(f"{folder}: this run was on images, to which no point group applies; leave --symmetry out.")
     try:
-        return dict(metrics_3d.evaluate(result.table, known, symmetry))
+        symmetry_group(symmetry)
     except ValueError as error:
         raise InputError(f"--symmetry: {error}.") from error
+    return result, known
 
 
-def score_lines(scores: dict[str, Any], as_json: bool) -> list[str]:
+def class_and_pose_scores(result: Result, known: pd.DataFrame, symmetry: str = "C1") -> dict[str, Any]:
+    """How right classes and poses of a run are, by name."""
+    from napari_harmony.analysis import metrics, metrics_3d
+
+    if result.dimensions == 2:
+        return dict(metrics.evaluate(result.table, known))
+    return dict(metrics_3d.evaluate(result.table, known, symmetry))
+
+
+def disentanglement_scores(result: Result, known: pd.DataFrame, symmetry: str = "C1") -> dict[str, Any]:
+    """How well a run tells content and transformations apart: ``Disentanglement`` as plain values."""
+    from napari_harmony.analysis.disentanglement import assess, study_of_tables
+
+    return assess(study_of_tables(result.table, known, result.dimensions, symmetry)).to_dict()
+
+
+def score_lines(scores: Mapping[str, Any], as_json: bool) -> list[str]:
     """The scores as lines to print, or as one JSON object."""
     from napari_harmony.outputs.summary import to_json
 
@@ -123,6 +148,34 @@ def score_lines(scores: dict[str, Any], as_json: bool) -> list[str]:
         return [json.dumps(to_json(scores), allow_nan=False)]
     width = max((len(name) for name in scores), default=0) + 2
     return [f"{name.replace('_', ' '):<{width}}{_text(value)}" for name, value in scores.items()]
+
+
+def disentanglement_lines(scores: Mapping[str, Any]) -> list[str]:
+    """``disentanglement_scores`` as lines under headings of their own."""
+    headed = ["", f"Disentanglement, of {scores['particles']} particles", *score_lines(scores["scores"], False)]
+    of_factors = scores["of_factors"]
+    rows = {key: {name: row[key] for name, row in of_factors.items()} for key in next(iter(of_factors.values()), {})}
+    headed += _table("of each factor", rows)
+    headed += _table("share explained by", scores["cross_talk"])
+    headed += _table("information (nats) in", scores["information"])
+    if scores["left_out"]:
+        headed += ["", "left out", *(f"  {sentence}" for sentence in scores["left_out"])]
+    return headed
+
+
+def _table(corner: str, rows: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Rows of numbers under the names of their columns; nothing without rows."""
+    if not rows:
+        return []
+    columns = list(next(iter(rows.values())))
+    first = max(len(name) for name in (corner, *rows)) + 2
+    widths = [max(len(name), 5) + 2 for name in columns]
+
+    def line(name: str, cells: Iterable[str]) -> str:
+        return f"{name:<{first}}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+
+    body = [line(name, (f"{row[column]:.3f}" for column in columns)) for name, row in rows.items()]
+    return ["", line(corner, columns), *body]
 
 
 def _text(value: Any) -> str:
