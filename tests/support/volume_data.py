@@ -7,8 +7,11 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 import torch
+from engine_data import run
 from numpy.typing import NDArray
 
+from napari_harmony.engine import api
+from napari_harmony.engine.events import Done
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.volumes.prepare import Prepared, prepare
 from napari_harmony.engine.volumes.search import Posterior
@@ -34,6 +37,12 @@ def subtomograms(count: int = 48, box: int = 24, snr: float = 0.5, seed: int = 1
 def prepared(count: int = 48, snr: float = 0.5) -> Prepared:
     """The same, ready for the engine."""
     return finish(prepare(subtomograms(count, snr=snr).particles, Settings(), torch.device("cpu")))
+
+
+@lru_cache
+def example() -> Done:
+    """A run on the 48 subtomograms, once for all tests; they have to ask for brief training."""
+    return run(api.align(subtomograms().particles, Settings(classes=3, preset="fast")))
 
 
 def true_poses(truth: pd.DataFrame) -> Posterior:

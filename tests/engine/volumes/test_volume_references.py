@@ -103,7 +103,7 @@ def test_exchanged_contrast_is_reported_once(tmp_path: Path) -> None:
 
 
 def test_noise_is_not_taken_for_the_reference(tmp_path: Path) -> None:
-    noise = simulate_volume_noise(40, 20, seed=5)
+    noise = simulate_volume_noise(28, 20, seed=5)
     settings = replace(FAST, classes=1, references=written(tmp_path)[:1])
     result = run(api.align(noise, settings)).value
     assert any(NO_STRUCTURE in warning for warning in result.warnings) and INVERTED not in result.warnings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -33,10 +34,12 @@ def truth() -> Posterior:
     return true_poses(subtomograms().truth)
 
 
+@lru_cache
 def templates(limit: float = 6.0) -> Templates:
     return maximise(accumulate(prepared().data.within(limit), truth(), 3), MASK)
 
 
+@lru_cache
 def found(limit: float = 6.0, step: float = 20.0) -> Posterior:
     data, still = prepared().data.within(limit), torch.zeros(48, 3)
     work = expect_everywhere(data, templates(limit), so3.rotation_grid(step), shift_ball(4.0, 1.0, 1.0), still)
@@ -63,7 +66,7 @@ def test_weights_are_a_posterior() -> None:
 def test_portions_do_not_change_the_posterior(monkeypatch: pytest.MonkeyPatch, budget: int) -> None:
     want = found()
     monkeypatch.setattr(search, "BUDGET", budget)
-    got = found()
+    got = found.__wrapped__()
     assert torch.equal(got.best().label, want.best().label)
     torch.testing.assert_close(got.best().rotation, want.best().rotation)
     torch.testing.assert_close(got.log_evidence, want.log_evidence, rtol=1e-4, atol=1e-2)

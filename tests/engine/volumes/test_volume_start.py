@@ -66,7 +66,7 @@ def test_a_run_sharpens_the_poses_it_is_given_in_their_own_frame() -> None:
 
 def test_no_particle_goes_farther_than_it_may() -> None:
     wrong = so3.multiply(truth(), off(60))
-    result = run(api.align(given(wrong), replace(NEAR, local_search=10))).value
+    result = run(api.align(given(wrong), replace(NEAR, local_search=10, classes=1))).value
     moved = torch.rad2deg(so3.angle_between(rotations(result), wrong))
     assert float(moved.max()) < 10.2
     assert float(moved.median()) > 2
