@@ -106,6 +106,18 @@ def test_classes_are_sorted_by_count() -> None:
     assert "62.5 %" in page
 
 
+def test_pose_that_leaked_into_the_content_code_is_shown() -> None:
+    particles = particles_of(120)
+    result = make_result(particles, content=2)
+    assert "What the content code tells" not in rendered(particles_of(12), make_result(particles_of(12)))
+    shares = {}
+    for name, angle in (("clean", np.zeros(120)), ("leaky", np.radians(result.table["psi"]))):
+        table = result.table.assign(content_0=result.table["content_0"] * 0.1 + np.cos(angle), content_1=np.sin(angle))
+        page = rendered(particles, result.with_table(table))
+        shares[name] = int(re.search(r'<td class="left">rotation</td><td>(\d+) %</td>', page).group(1))  # type: ignore[union-attr]
+    assert shares["clean"] < 20 and shares["leaky"] > 80
+
+
 def test_unknown_numbers_are_dashes_and_never_nan() -> None:
     particles = particles_of()
     text = parsed(rendered(particles, make_result(particles))).text

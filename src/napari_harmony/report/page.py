@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from napari_harmony.results import Result
 
 ROWS = 25
+#: Of so many particles it is looked what the content code tells of their transformations: a second or two of work.
+LOOKED_AT = 1000
 DASH = "–"
 
 
@@ -59,6 +61,7 @@ def render_report(
         classes=_class_cards(result),
         wide_figures=_wide_figures(result, curves),
         figures=_figures(result),
+        knowledge=_knowledge(result),
         pose_headings=[heading for _, heading, _ in _pose_columns(result)],
         particles=_particle_rows(result),
         total=len(result),
@@ -163,6 +166,15 @@ def _figures(result: Result) -> list[Figure]:
         ("Score", figures.score_svg(result)),
     ]
     return [Figure(title, svg) for title, svg in candidates if svg]
+
+
+def _knowledge(result: Result) -> list[tuple[str, str, str]]:
+    """What the content code tells of each estimated transformation: its name, explained share, nats."""
+    from napari_harmony.analysis.disentanglement import assess, study_of_estimates
+
+    found = assess(study_of_estimates(result.table, result.dimensions), most=LOOKED_AT)
+    shares, nats = found.cross_talk.get("content", {}), found.information.get("content", {})
+    return [(name, _number(100 * share, 0, " %"), _number(nats[name], 2)) for name, share in shares.items()]
 
 
 def _pose_columns(result: Result) -> list[tuple[str, str, int]]:
