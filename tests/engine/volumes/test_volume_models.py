@@ -16,7 +16,8 @@ from volume_data import prepared, subtomograms, true_poses
 from napari_harmony.engine import api
 from napari_harmony.engine.events import Progress
 from napari_harmony.engine.settings import Settings
-from napari_harmony.engine.volumes.learning import volume_card
+from napari_harmony.engine.volumes.learning import certain, volume_card
+from napari_harmony.engine.volumes.posteriors import better_of
 from napari_harmony.errors import InputError
 from napari_harmony.models import ContentMixture, HarmonyModel, ModelCard, build_network
 from napari_harmony.results import Result
@@ -117,3 +118,14 @@ def test_boxes_of_another_width_are_refused(model: HarmonyModel) -> None:
     wider = replace(subtomograms().particles, pixel_size=15.0)
     with pytest.raises(InputError, match="the box is 360 A wide, the model was trained on 240 A"):
         run(api.align(wider, FAST, model=model))
+
+
+def test_of_two_searches_each_particle_keeps_the_better() -> None:
+    one, other = (certain(so3.identity(3), torch.full((3, 3), float(i)), torch.tensor([0, 1, 0])) for i in (0, 1))
+    one = replace(one, class_score=torch.tensor([[5.0, 0.0], [0.0, 1.0], [2.0, 0.0]]), log_evidence=torch.ones(3))
+    other = replace(other, class_score=torch.tensor([[4.0, 4.5], [0.0, 3.0], [2.0, 1.0]]))
+    both = better_of(one, other)
+    assert both.particle.tolist() == [0, 1, 2]
+    assert both.shift[:, 0].tolist() == [0.0, 1.0, 0.0]
+    assert both.log_evidence.tolist() == [1.0, 0.0, 1.0]
+    assert both.class_score.tolist() == [[5.0, 4.5], [0.0, 3.0], [2.0, 1.0]]

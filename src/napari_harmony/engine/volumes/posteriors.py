@@ -68,6 +68,19 @@ def pool(first: Posterior, second: Posterior, rows: tuple[torch.Tensor, torch.Te
     )
 
 
+def better_of(one: Posterior, other: Posterior) -> Posterior:
+    """For each particle the posterior that has found the better pose on the same samples and templates."""
+    first = one.class_score.amax(1) >= other.class_score.amax(1)
+    kept = one.entries(first[one.particle]), other.entries(~first[other.particle])
+    order = torch.cat([part.particle for part in kept]).argsort(stable=True)
+    entries = {
+        name: torch.cat([getattr(part, name) for part in kept])[order]
+        for name in ("particle", "label", "rotation", "shift", "weight")
+    }
+    evidence = torch.where(first, one.log_evidence, other.log_evidence)
+    return Posterior(**entries, log_evidence=evidence, class_score=torch.maximum(one.class_score, other.class_score))
+
+
 def carried(found: Posterior, label: torch.Tensor, rotation: torch.Tensor, shift: torch.Tensor) -> Posterior:
     """The posterior with class ``k`` called ``label[k]``, moved by ``shift[k]`` and turned by ``rotation[k]``."""
     # The class moves in its own frame, which the particle reaches only after its turn.

@@ -33,7 +33,7 @@ from napari_harmony.engine.volumes.learning import (
     with_classes,
 )
 from napari_harmony.engine.volumes.plans import EVERYWHERE, NEARBY, PLANS
-from napari_harmony.engine.volumes.posteriors import centred
+from napari_harmony.engine.volumes.posteriors import better_of, centred
 from napari_harmony.engine.volumes.prepare import Prepared, prepare
 from napari_harmony.engine.volumes.references import References, load_references
 from napari_harmony.engine.volumes.refine import Refined, refine
@@ -56,6 +56,10 @@ INVERTED = (
     "the particles fit the references better with bright and dark exchanged; invert the references, or extract the "
     "subtomograms with the other contrast"
 )
+
+
+#: Degrees between the rotations that are tried where the network's proposals are the better guess.
+_COARSEST = 30.0
 
 
 class VolumeRun:
@@ -132,12 +136,17 @@ class VolumeRun:
         return self._result(prepared, replace(findings, content=content, numbered=True))
 
     def _place(self, search: Search, templates: Templates, near: Posterior) -> Work[Posterior]:
-        """Classes and poses on given templates: near what the network says, or (but for "fast") everywhere."""
+        """Classes and poses on given templates: near what the network says and on a grid, whichever fits better."""
         plan = PLANS[self.settings.preset]
-        quick = self.settings.preset == "fast"
-        first = replace(plan.weigh, step=30.0, where=NEARBY) if quick else replace(plan.weigh, where=EVERYWHERE)
-        posterior = yield from portion(search.expect(search.data(first.limit), templates, first, near), 0.0, 0.7)
-        last = plan.settle[-1]
+        step = _COARSEST if self.settings.preset == "fast" else plan.weigh.step
+        data = search.data(plan.weigh.limit)
+        beside, grid = (
+            replace(plan.weigh, step=_COARSEST, where=NEARBY),
+            replace(plan.weigh, step=step, where=EVERYWHERE),
+        )
+        guessed = yield from portion(search.expect(data, templates, beside, near), 0.0, 0.3)
+        found = yield from portion(search.expect(data, templates, grid, None), 0.3, 0.7)
+        posterior, last = better_of(guessed, found), plan.settle[-1]
         return (yield from portion(search.expect(search.data(last.limit), templates, last, posterior), 0.7, 1.0))
 
     def cluster(self, result: Result) -> Generator[Event, None, Result]:
