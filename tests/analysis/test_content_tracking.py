@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_harmony.analysis.disentanglement import content_tracking
+from napari_harmony.analysis.disentanglement import content_tracking, frames_along_axes
 from napari_harmony.analysis.disentanglement.tracking import tangents
 
 STEPS = np.linspace(-1, 1, 7)
@@ -118,3 +118,22 @@ def test_volumes_turned_about_any_axis_leak_as_rotation() -> None:
     assert [direction.verdict for direction in found.directions] == ["pose leakage", "content"]
     assert found.directions[0].leaks_as == "rotation" and found.directions[0].leak > 0.97
     assert [len(group) for group in tangents(np.array(turned[0])).values()] == [3, 3, 1, 1, 1]
+
+
+def test_frames_go_along_the_principal_axes_from_particles_of_the_data() -> None:
+    generator = np.random.default_rng(0)
+    codes = generator.normal(size=(200, 3)) @ np.diag([0.5, 4.0, 1.0])
+    drawing = generator.normal(size=(3, 4, 4))
+
+    def decode(z: np.ndarray) -> np.ndarray:
+        return np.einsum("md,dyx->myx", z, drawing)
+
+    frames = frames_along_axes(codes, decode)
+    assert frames.shape == (16, 3, 5, 4, 4)
+    whole = frames[:, 0, -1] - frames[:, 0, 0]  # from minus to plus one standard deviation, about 4, of the second
+    assert np.abs(whole / drawing[1]).mean() == pytest.approx(8.0, rel=0.15)
+    centre = np.linalg.lstsq(drawing.reshape(3, -1).T, frames[:, 0, 2].reshape(16, -1).T, rcond=None)[0].T
+    assert all(np.abs(codes - code).max(axis=1).min() < 1e-5 for code in centre)
+    assert np.array_equal(frames_along_axes(generator.permutation(codes), decode).round(4), frames.round(4))
+    with pytest.raises(ValueError, match="no content code that varies"):
+        frames_along_axes(np.ones((5, 2)), decode)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,37 @@ def test_the_same_as_json(scored_run: tuple[Path, Path], capsys: pytest.CaptureF
     assert set(apart["cross_talk"]) == set(apart["information"]) == {"content", "rotation", "shift", "contrast"}
     assert main([*command, "--no-disentanglement"]) == 0
     assert "disentanglement" not in json.loads(capsys.readouterr().out)
+
+
+def test_axes_of_the_content_are_tracked_where_there_is_a_model(
+    scored_run: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    from napari_harmony.models import HarmonyModel, ModelCard, build_network
+
+    torch.manual_seed(0)
+    card = ModelCard(
+        box=16, pixel_size=7.5, original_box=64, transforms=("rotation", "translation"), content=2, hypotheses=4,
+        mask_diameter=100.0, max_shift=20.0, seed=5, particles=10, epochs=2, classes=0, package_version="1.2.3",
+    )  # fmt: skip
+    command = ["evaluate", str(scored_run[0]), "--truth", str(scored_run[1])]
+    assert main(command) == 0
+    assert "axes of the content" not in capsys.readouterr().out
+    HarmonyModel(build_network(card).eval(), card).save(scored_run[0])
+    assert main([*command, "--json"]) == 0
+    tracking = json.loads(capsys.readouterr().out)["content_tracking"]
+    assert len(tracking["directions"]) == 2 and 0 <= tracking["score"] <= 1
+    assert main(command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    start = next(place for place, line in enumerate(lines) if line.startswith("axes of the content"))
+    row = lines[start + 1].split()
+    assert row[:2] == ["axis", "1"] and row[7:] != []
+    assert float(row[5]) == pytest.approx(tracking["directions"][0]["activity"], abs=1e-3)
+    other = replace(card, content=3)
+    HarmonyModel(build_network(other).eval(), other).save(scored_run[0])
+    assert main([*command, "--json"]) == 0
+    assert "content_tracking" not in json.loads(capsys.readouterr().out)
 
 
 def test_too_few_particles_are_said(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

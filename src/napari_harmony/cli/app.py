@@ -260,11 +260,14 @@ def evaluate(
     result, known = scoring.read_both(out, truth, symmetry)
     scores = scoring.class_and_pose_scores(result, known, symmetry)
     apart = scoring.disentanglement_scores(result, known, symmetry) if disentanglement else None
+    tracking = scoring.tracking_scores(out, result) if disentanglement else None
     if as_json:
-        scores |= {} if apart is None else {"disentanglement": apart}
-        lines = scoring.score_lines(scores, as_json)
+        more = {"disentanglement": apart, "content_tracking": tracking}
+        lines = scoring.score_lines(scores | {name: part for name, part in more.items() if part}, as_json)
     else:
-        lines = scoring.score_lines(scores, as_json) + ([] if apart is None else scoring.disentanglement_lines(apart))
+        lines = scoring.score_lines(scores, as_json)
+        lines += scoring.disentanglement_lines(apart) if apart else []
+        lines += scoring.tracking_lines(tracking) if tracking else []
     for line in lines:
         answer(line)
 

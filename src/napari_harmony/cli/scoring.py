@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
@@ -140,6 +141,33 @@ def disentanglement_scores(result: Result, known: pd.DataFrame, symmetry: str = 
     return assess(study_of_tables(result.table, known, result.dimensions, symmetry)).to_dict()
 
 
+def tracking_scores(folder: Path, result: Result) -> dict[str, Any] | None:
+    """Content-tracking scores of the principal axes of a run's content code, as plain values.
+
+    None where OUT has no model that draws pictures of these codes, or the codes never vary.
+
+    Raises
+    ------
+    InputError : the files of the model are damaged
+    """
+    from napari_harmony.outputs import names
+
+    codes = result.content[np.isfinite(result.content).all(axis=1)]
+    if not all((folder / name).is_file() for name in names.MODEL) or not (codes.std(axis=0) > 0).any():
+        return None
+    import torch
+
+    from napari_harmony.analysis.disentanglement import content_tracking, frames_along_axes
+    from napari_harmony.models import HarmonyModel
+
+    model = HarmonyModel.load(folder)
+    if model.card.content != codes.shape[1]:
+        return None
+    with torch.inference_mode():
+        frames = frames_along_axes(codes, lambda z: model.network.decode(torch.from_numpy(z)).numpy())
+    return asdict(content_tracking(frames))
+
+
 def score_lines(scores: Mapping[str, Any], as_json: bool) -> list[str]:
     """The scores as lines to print, or as one JSON object."""
     from napari_harmony.outputs.summary import to_json
@@ -161,6 +189,17 @@ def disentanglement_lines(scores: Mapping[str, Any]) -> list[str]:
     if scores["left_out"]:
         headed += ["", "left out", *(f"  {sentence}" for sentence in scores["left_out"])]
     return headed
+
+
+def tracking_lines(scores: Mapping[str, Any]) -> list[str]:
+    """``tracking_scores`` as lines under a heading of their own."""
+    numbers = ("consistency", "overlap", "leak", "activity", "score")
+    ways = scores["directions"]
+    rows = {f"axis {place + 1}": {name: way[name] for name in numbers} for place, way in enumerate(ways)}
+    table = _table("axes of the content", rows)
+    verdicts = (f"  {way['verdict']}" + (f" ({way['leaks_as']})" if "pose" in way["verdict"] else "") for way in ways)
+    head = ["", *score_lines({"content_tracking": scores["score"]}, False)]
+    return [*head, *table[:2], *(line + verdict for line, verdict in zip(table[2:], verdicts, strict=True))]
 
 
 def _table(corner: str, rows: Mapping[str, Mapping[str, float]]) -> list[str]:

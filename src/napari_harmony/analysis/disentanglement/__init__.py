@@ -15,7 +15,12 @@ from napari_harmony.analysis.disentanglement.assess import (
 from napari_harmony.analysis.disentanglement.dependence import explained, information
 from napari_harmony.analysis.disentanglement.scores import Dci, dci, factorvae, mig, sap
 from napari_harmony.analysis.disentanglement.tables import study_of_estimates, study_of_tables
-from napari_harmony.analysis.disentanglement.tracking import ContentTracking, Direction, content_tracking
+from napari_harmony.analysis.disentanglement.tracking import (
+    ContentTracking,
+    Direction,
+    content_tracking,
+    frames_along_axes,
+)
 from napari_harmony.analysis.disentanglement.variables import (
     Variable,
     angles,
@@ -42,6 +47,7 @@ __all__ = [
     "dci",
     "explained",
     "factorvae",
+    "frames_along_axes",
     "information",
     "labels",
     "mig",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -24,6 +24,8 @@ _BLUR, _RIDGE = 1.0, 1e-5
 AMBIGUOUS, LEAK = 0.75, 0.9
 #: A direction whose steps change the picture by less than this, in units of the noise, shows nothing.
 DEAD = 0.1
+#: Particles, directions and steps that ``frames_along_axes`` draws.
+ANCHORS, DIRECTIONS, STEPS = 16, 8, 5
 #: What a direction can be.
 CONTENT, MIXED, POSE, NOISE = "content", "ambiguous with pose", "pose leakage", "noise"
 
@@ -92,6 +94,30 @@ def content_tracking(frames: NDArray, noise: float = 1.0) -> ContentTracking:
     weight = np.where(alive, activity, 0.0)
     total = float(weight @ [direction.score for direction in found] / weight.sum()) if alive.any() else 0.0
     return ContentTracking(tuple(found), total)
+
+
+def frames_along_axes(codes: NDArray, decode: Callable[[NDArray[np.float32]], NDArray], seed: int = 0) -> NDArray:
+    """Frames for ``content_tracking`` along the principal axes of the content codes, the most varying first.
+
+    Parameters
+    ----------
+    codes : (n, d), finite; some particles drawn at random are moved by one standard deviation to both sides
+    decode : gives pictures (m, box, box) or (m, box, box, box), without noise, of codes (m, d)
+
+    Raises
+    ------
+    ValueError : there are no codes that vary
+    """
+    codes = np.asarray(codes, dtype=np.float64)
+    if codes.size == 0 or not (codes.std(axis=0) > 0).any():
+        raise ValueError("there is no content code that varies")
+    codes = codes[np.lexsort(codes.T[::-1])]  # the same particles and signs whatever the order of the rows
+    _, spread, axes = np.linalg.svd(codes - codes.mean(axis=0), full_matrices=False)
+    ways = (spread[:, None] / np.sqrt(len(codes)) * axes)[:DIRECTIONS]
+    anchors = codes[np.random.default_rng(seed).permutation(len(codes))[:ANCHORS]]
+    moved = np.linspace(-1, 1, STEPS)[:, None] * ways[:, None]
+    pictures = decode((anchors[:, None, None] + moved).reshape(-1, codes.shape[1]).astype(np.float32))
+    return pictures.reshape(len(anchors), len(ways), STEPS, *pictures.shape[1:])
 
 
 def _verdict(leak: float, alive: bool) -> str:
