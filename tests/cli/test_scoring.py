@@ -137,12 +137,14 @@ def test_the_same_as_json(scored_run: tuple[Path, Path], capsys: pytest.CaptureF
 
 
 def test_axes_of_the_content_are_tracked_where_there_is_a_model(
-    scored_run: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+    scored_run: tuple[Path, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
 
     from napari_harmony.models import HarmonyModel, ModelCard, build_network
 
+    # the other part is slow and has tests of its own
+    monkeypatch.setattr("napari_harmony.cli.scoring.disentanglement_scores", lambda *_: None)
     torch.manual_seed(0)
     card = ModelCard(
         box=16, pixel_size=7.5, original_box=64, transforms=("rotation", "translation"), content=2, hypotheses=4,
