@@ -14,10 +14,12 @@ from gui_fakes import FakeEngine, make_result_3d
 from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
+from sklearn.metrics import homogeneity_score
 from tomogram_fakes import FakeTomogram
 
 from napari_harmony import _map_back
 from napari_harmony._layers import role_of
+from napari_harmony.engine.settings import Settings
 from napari_harmony.particles import open_particles
 from napari_harmony.particles.mrc import write_volume
 from napari_harmony.widgets._work import Action
@@ -103,3 +105,33 @@ def test_from_tomogram_to_averages_in_place(
     np.testing.assert_allclose(again.table["rlnAngleTilt"].astype(float), made.truth["tilt"], atol=1e-2)
     viewer.layers[_map_back.DENSITIES].save(str(tmp_path / "back.mrc"), plugin=PLUGIN)
     assert (tmp_path / "back.mrc").stat().st_size == 1024 + 4 * made.volume.size
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("brief_volume_training")
+def test_the_sample_tomogram_from_end_to_end(
+    make_napari_viewer: Callable[..., Any], qtbot: QtBot, tmp_path: Path
+) -> None:
+    viewer = make_napari_viewer()
+    viewer.open_sample(PLUGIN, "tomogram")
+    extract = dock(viewer, "Extract Subtomograms")
+    extract.folder_edit.setText(str(tmp_path / "cut"))
+    with qtbot.waitSignal(extract.runner.done, timeout=120_000):
+        qtbot.mouseClick(extract.run_button, Qt.MouseButton.LeftButton)
+    harmony = dock(viewer, "Harmony")
+    harmony.form.set_settings(Settings(classes=3))
+    with qtbot.waitSignal(harmony.runner.done, timeout=600_000):
+        qtbot.mouseClick(harmony.buttons[Action.ALIGN_AND_CLUSTER], Qt.MouseButton.LeftButton)
+    result = harmony.session.result
+    assert len(result) == 150 and (result.resolution < 40).all() and not result.warnings
+    kinds = next(x for x in viewer.layers if "particles in the tomogram" in x.name).features["kind"]
+    assert homogeneity_score(kinds, result.table["class_number"]) > 0.9
+    with qtbot.waitSignal(harmony.map_back.said, timeout=60_000) as said:
+        harmony.start_map_back()
+    assert said.args[1] is False and _map_back.SURFACES in [layer.name for layer in viewer.layers]
+    harmony.save_result(tmp_path / "out")
+    np.testing.assert_allclose(
+        open_particles(tmp_path / "out" / "particles.star").table["rlnAngleTilt"].astype(float),
+        result.table["tilt"],
+        atol=1e-3,
+    )
