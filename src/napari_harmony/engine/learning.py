@@ -17,8 +17,11 @@ from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.train import TrainSettings, train
 from napari_harmony.engine.train_state import TrainState
 from napari_harmony.engine.work import Work
+from napari_harmony.errors import InputError
 from napari_harmony.models import ContentMixture, HarmonyModel, ModelCard, PoseNetwork, Proposals
 from napari_harmony.objectives import SeedPoses, SeedVolumes
+from napari_harmony.particles.dataset import Particles
+from napari_harmony.results import Result
 
 #: Edge of the network's grid; finer detail is left to the search and to refinement.
 NETWORK_BOX = 32
@@ -148,6 +151,20 @@ def content_mixture(content: np.ndarray, label: np.ndarray, classes: int) -> Con
         means[k] = members.mean(0) if len(members) else content.mean(0)
         covariances[k] = np.cov(members.T) + 1e-3 * np.eye(d) if len(members) > 2 * d else overall
     return ContentMixture(*(torch.as_tensor(a, dtype=torch.float32) for a in (means, covariances, weights)))
+
+
+def content_of(result: Result, particles: Particles) -> np.ndarray:
+    """Content codes (n, d) of an earlier result of the same particles.
+
+    Raises
+    ------
+    InputError : the result has another number of rows, or no content codes
+    """
+    if len(result) != len(particles):
+        raise InputError(f"The result has {len(result)} rows, the stack {len(particles)}: open the stack it is of.")
+    if result.content.shape[1] == 0:
+        raise InputError("The result holds no content codes: run Align and Cluster first.")
+    return result.content
 
 
 def cluster_content(content: np.ndarray, classes: int | None, seed: int) -> np.ndarray:

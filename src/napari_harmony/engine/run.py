@@ -18,6 +18,7 @@ from napari_harmony.engine.events import Event
 from napari_harmony.engine.learning import (
     cluster_content,
     content_mixture,
+    content_of,
     epochs,
     model_card,
     network_input,
@@ -143,15 +144,10 @@ class Run:
     def cluster(self, result: Result) -> Generator[Event, None, Result]:
         """Group content codes anew, and let particles and averages settle on the new classes."""
         self.clock.weights = {"reading": 1.0, "grouping": 1.0, "settling classes": 4.0, "refining poses": 2.0}
-        if len(result) != len(self.particles):
-            raise InputError(
-                f"The result has {len(result)} rows, the stack {len(self.particles)}: open the stack it is of."
-            )
-        if result.content.shape[1] == 0:
-            raise InputError("The result holds no content codes: run Align and Cluster first.")
+        codes = content_of(result, self.particles)
         prepared = yield from self.read()
         usable, rows = self.usable(prepared)
-        content = result.content[rows]
+        content = codes[rows]
         label = cluster_content(content, self.settings.classes, self.settings.seed)
         yield self.clock.at("grouping", 1.0)
         classes, search = int(label.max()) + 1, self.search(usable)

@@ -88,7 +88,7 @@ def test_content_is_grouped_anew(result: Result) -> None:
 
 
 def test_a_result_of_other_particles_or_without_codes_is_refused(result: Result) -> None:
-    with pytest.raises(InputError, match="48 rows, the file 30"):
+    with pytest.raises(InputError, match="48 rows, the stack 30"):
         run(api.cluster(subtomograms(30, seed=7).particles, result, FAST))
     bare = result.table.drop(columns=[name for name in result.table if str(name).startswith("content_")])
     with pytest.raises(InputError, match="no content codes"):

@@ -12,7 +12,7 @@ import torch
 from napari_harmony.engine.clock import Clock
 from napari_harmony.engine.devices import choose_device, describe_device
 from napari_harmony.engine.events import Event
-from napari_harmony.engine.learning import cluster_content, train_network, training_state, warm_up
+from napari_harmony.engine.learning import cluster_content, content_of, train_network, training_state, warm_up
 from napari_harmony.engine.preprocess import name_of
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.volumes.assembly import Findings, assemble
@@ -152,14 +152,9 @@ class VolumeRun:
     def cluster(self, result: Result) -> Generator[Event, None, Result]:
         """Group content codes anew, and let particles and averages settle on the new classes."""
         self.clock.weights = {"reading": 1.0, "grouping": 1.0, "settling classes": 8.0, "refining poses": 2.0}
-        if len(result) != len(self.particles):
-            raise InputError(
-                f"The result has {len(result)} rows, the file {len(self.particles)}: open the file it is of."
-            )
-        if result.content.shape[1] == 0:
-            raise InputError("The result holds no content codes: run Align and Cluster first.")
+        codes = content_of(result, self.particles)
         prepared, usable, rows = yield from self._read()
-        content = result.content[rows]
+        content = codes[rows]
         label = cluster_content(content, self.settings.classes, self.settings.seed)
         yield self.clock.at("grouping", 1.0)
         classes, plan = int(label.max()) + 1, PLANS[self.settings.preset]
