@@ -7,6 +7,7 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from napari_harmony.additions import additions_of
 from napari_harmony.engine.events import Done, Event
 from napari_harmony.engine.settings import Preset, Settings
 from napari_harmony.errors import HarmonyError, InferenceError, InputError
@@ -39,6 +40,7 @@ class Harmony:
     seed : of every random choice; same seed, same device, same result
     device : ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``
     objective : ``harmony``, or ``harmony-2022``, the published one, as a baseline
+    additions : objectives trained for besides: ``loocc``, ``independence``, ``diffusion``, or ``name=strength``
     start : of subtomograms: ``search`` for orientations from nothing, or look near those of the ``input``
     local_search : degrees that rotations may differ from those of the input, None for 30
     free_rot : the input's rot, the turn about the reference's z axis, is unknown, as for filaments
@@ -73,6 +75,7 @@ class Harmony:
         seed: int = 0,
         device: str = "auto",
         objective: str = "harmony",
+        additions: Sequence[str] = (),
         start: str = "search",
         local_search: float | None = None,
         free_rot: bool = False,
@@ -88,6 +91,7 @@ class Harmony:
         self.seed = seed
         self.device = device
         self.objective = objective
+        self.additions = additions
         self.start = start
         self.local_search = local_search
         self.free_rot = free_rot
@@ -103,6 +107,7 @@ class Harmony:
                 **self.get_params(),
                 "transforms": tuple(self.transforms),
                 "references": tuple(map(str, self.references)),
+                "additions": additions_of(",".join(self.additions)),
             }
         )
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from napari_harmony.additions import ADDITIONS, additions_of
 from napari_harmony.engine.settings import OBJECTIVES, PRESETS, STARTS, TRANSFORMS, Settings
 from napari_harmony.errors import InputError
 
@@ -46,6 +47,15 @@ PixelSize = Annotated[
     float | None, typer.Option(metavar="A", help="Angstrom per pixel.", show_default="what the input says")
 ]
 Objective = Annotated[str, typer.Option(metavar="|".join(OBJECTIVES), help="What training minimises.")]
+With = Annotated[
+    str | None,
+    typer.Option(
+        "--with",
+        metavar="LIST",
+        help=f"Train for more besides, of: {', '.join(ADDITIONS)}; 'name=strength' to weigh it.",
+        show_default="none",
+    ),
+]
 Start = Annotated[
     str,
     typer.Option(
@@ -74,7 +84,9 @@ Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted 
 JsonProgress = Annotated[bool, typer.Option("--json-progress", help="Print one JSON object per line.")]
 
 
-def make_settings(*, classes: str, transforms: str | None, reference: str | None = None, **others: Any) -> Settings:
+def make_settings(
+    *, classes: str, transforms: str | None, reference: str | None = None, additions: str | None = None, **others: Any
+) -> Settings:
     """Settings from the words of the command line.
 
     Raises
@@ -88,7 +100,13 @@ def make_settings(*, classes: str, transforms: str | None, reference: str | None
     if transforms is not None:
         chosen = tuple(word.strip() for word in transforms.split(",") if word.strip())
     references = tuple(word.strip() for word in (reference or "").split(",") if word.strip())
-    return Settings(classes=_classes(classes), transforms=chosen, references=references, **others)
+    return Settings(
+        classes=_classes(classes),
+        transforms=chosen,
+        references=references,
+        additions=additions_of(additions or ""),
+        **others,
+    )
 
 
 def check_positive(name: str, value: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -27,6 +28,8 @@ from napari_harmony.results import Result
 NETWORK_BOX = 32
 #: Passes over the particles, with poses from the search and without.
 EPOCHS = {"fast": (4, 60), "balanced": (8, 120), "thorough": (40, 200)}
+#: Batches that controllers and critics of added objectives need to settle.
+ADDED_STEPS = {"fast": 400, "balanced": 1500, "thorough": 4000}
 #: The published objective is cheap per pass and slow to learn.
 EPOCHS_2022 = {"fast": 60, "balanced": 200, "thorough": 400}
 
@@ -67,17 +70,26 @@ def model_card(geometry: Geometry, settings: Settings, box: int, classes: int, p
         objective=settings.objective,
         seed=settings.seed,
         particles=particles,
-        epochs=epochs(settings, seeded=settings.objective == "harmony"),
+        epochs=epochs(settings, seeded=settings.objective == "harmony", particles=particles),
         classes=0,
+        additions=tuple(str(addition) for addition in settings.additions),
         package_version=version("napari-harmony"),
     )
 
 
-def epochs(settings: Settings, seeded: bool) -> int:
-    """Passes over the particles that a preset asks for."""
+def epochs(settings: Settings, seeded: bool, particles: int) -> int:
+    """Passes over the particles that a preset asks for, and that what is added needs."""
     if settings.objective == "harmony-2022":
         return EPOCHS_2022[settings.preset]
-    return EPOCHS[settings.preset][0 if seeded else 1]
+    own = EPOCHS[settings.preset][0 if seeded else 1]
+    return max(own, added_epochs(settings, particles, TrainSettings.batch))
+
+
+def added_epochs(settings: Settings, particles: int, batch: int) -> int:
+    """Passes over the particles that what is added to the objective needs, 0 without."""
+    if not settings.additions:
+        return 0
+    return math.ceil(ADDED_STEPS[settings.preset] / max(1, round(particles / batch)))
 
 
 def train_network(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from napari_harmony.additions import addition_of
 from napari_harmony.models import ModelCard
 from napari_harmony.objectives import (
     ContentAgreement,
@@ -22,6 +23,7 @@ from napari_harmony.objectives import (
     Rehearsal,
     Term,
     Weight,
+    added_term,
     published_copy,
     published_gamma,
     published_volume_copy,
@@ -58,7 +60,14 @@ def recipe_for(card: ModelCard, seeded: bool, particles: int, batch: int) -> Rec
     """The recipe of the card's objective."""
     if card.objective == "harmony-2022":
         return published_recipe(card, particles, batch)
-    return volume_recipe(card, seeded) if card.dimensions == 3 else harmony_recipe(card, seeded)
+    recipe = volume_recipe(card, seeded) if card.dimensions == 3 else harmony_recipe(card, seeded)
+    return with_additions(recipe, card)
+
+
+def with_additions(recipe: Recipe, card: ModelCard) -> Recipe:
+    """The recipe with the objectives that the card adds to Harmony's own."""
+    added = tuple(added_term(addition_of(word), card) for word in card.additions)
+    return replace(recipe, objective=Objective((*recipe.objective.terms, *added)))
 
 
 def harmony_recipe(card: ModelCard, seeded: bool) -> Recipe:

@@ -64,7 +64,7 @@ class Run:
         """Seconds that each stage takes on two cores, roughly: what matters is their ratio."""
         n, settings = len(self.particles), self.settings
         search = n * over_cluster(settings.classes, max(2, n // 2)) * 1.5e-4
-        learn = n * epochs(settings, seeded=True) * 4e-4
+        learn = n * epochs(settings, seeded=True, particles=n) * 4e-4
         if settings.objective == "harmony-2022":
             return {"reading": n * 2e-4, "training": learn, "proposing": n * 2e-4, "averaging": n * 1e-3}
         return {

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from napari_harmony.additions import Addition
 from napari_harmony.errors import InputError
 
 TRANSFORMS = ("rotation", "translation", "scale", "contrast")
@@ -33,6 +34,7 @@ class Settings:
     device : "auto", "cpu", "cuda", "cuda:1", "mps"
     objective : "harmony", or "harmony-2022" (the published one, as a baseline)
     batch_memory : bytes that one batch may take on the device
+    additions : objectives that the network is trained for besides "harmony"
 
     Of subtomograms alone:
 
@@ -54,6 +56,7 @@ class Settings:
     device: str = "auto"
     objective: str = "harmony"
     batch_memory: int = 256 * 2**20
+    additions: tuple[Addition, ...] = ()
     start: str = "search"
     local_search: float | None = None
     free_rot: bool = False
@@ -70,6 +73,8 @@ class Settings:
             raise InputError(f"preset: '{self.preset}' is unknown; choose from {', '.join(PRESETS)}.")
         if self.objective not in OBJECTIVES:
             raise InputError(f"objective: '{self.objective}' is unknown; choose from {', '.join(OBJECTIVES)}.")
+        if self.additions and self.objective != "harmony":
+            raise InputError(f"with: the objective {self.objective} stands alone; leave it out, or choose 'harmony'.")
         self._check_start()
         self._check_symmetry()
         if not 0 < self.reference_lowpass < float("inf"):

@@ -123,12 +123,14 @@ def train(
     network = _fresh_network(card)
     _check(images, ctf_magnitude, network, seeds)
     device = torch.device(device)
-    recipe = recipe_for(card, seeds is not None, len(images), settings.batch)
+    recipe = _fresh_recipe(card, seeds is not None, len(images), settings.batch)
+    recipe.objective.to(device)
     epochs = settings.epochs or recipe.epochs
     network = network.to(device)
     if isinstance(network, VolumeNetwork) and isinstance(seeds, SeedVolumes):
         network.start_from(seeds.templates)
-    optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate or recipe.learning_rate)
+    learned = [*network.parameters(), *recipe.objective.parameters()]
+    optimiser = torch.optim.Adam(learned, lr=settings.learning_rate or recipe.learning_rate)
     first = 0
     if resume is not None:
         first = restore(resume, network, optimiser, recipe.objective)
@@ -200,6 +202,13 @@ def _fresh_network(card: ModelCard) -> Network:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(card.seed)
         return build_network(card)
+
+
+def _fresh_recipe(card: ModelCard, seeded: bool, particles: int, batch: int) -> Recipe:
+    """A recipe whose terms begin with random weights that depend on the card's seed only."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(card.seed + 1)
+        return recipe_for(card, seeded, particles, batch)
 
 
 def _own_order(images: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ class ModelCard:
     package_version : of napari-harmony that trained it
     dimensions : 2 for images, 3 for subtomograms
     template_box : edge of the class templates, 0 where they are on the network's grid
+    additions : objectives it was trained for besides, each as ``name`` or ``name=strength``
     format_version : of the files
     """
 
@@ -51,6 +52,7 @@ class ModelCard:
     package_version: str = ""
     dimensions: int = 2
     template_box: int = 0
+    additions: tuple[str, ...] = ()
     format_version: int = FORMAT_VERSION
 
     @property

@@ -1,5 +1,6 @@
 """What a network is trained for: terms behind one protocol, summed to an objective. Loads torch."""
 
+from napari_harmony.objectives.added import added_term
 from napari_harmony.objectives.context import Context, make_branches, mixed_precision
 from napari_harmony.objectives.cross_contrastive import ContentAgreement, ContentPrior, ContrastTarget, PoseTarget
 from napari_harmony.objectives.data import Batch, Branch
@@ -38,6 +39,7 @@ __all__ = [
     "VolumeContext",
     "VolumeFit",
     "Weight",
+    "added_term",
     "make_branches",
     "make_volume_branches",
     "mixed_precision",

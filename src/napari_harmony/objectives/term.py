@@ -2,9 +2,10 @@
 
 A further objective is a subclass of ``Term`` put into the tuple of an ``Objective``. It may use everything of the
 ``Views``: the network (to decode, re-render and re-encode), both branches with their contents, pose hypotheses and
-the *known* transformation of the copy, the canonical pictures, and the fits. A term that has parameters of its own
-(a critic, a controller) trains them within its call on detached codes, and hands them out in ``state_dict`` so that
-a resumed training goes on where it stopped.
+the *known* transformation of the copy, the canonical pictures, and the fits. A term may have modules of its own. What
+works against the network (a critic, a controller) it trains within its call on detached codes; what works with the
+network (a head) it hands out in ``parameters``. Both go into ``state_dict``, so that a resumed training goes on where
+it stopped. What must outlive the training, such as a further decoder, belongs to the network.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from napari_harmony.objectives.views import Views
 
@@ -49,6 +50,13 @@ class Term(ABC, Generic[ViewsT]):
     def __call__(self, context: ViewsT) -> tuple[Tensor, dict[str, Tensor]]:
         """The unweighted value, a scalar (mean over particles), and detached numbers worth logging, by short name."""
 
+    def to(self, device: torch.device) -> None:
+        """Move the modules of its own, before the first call."""
+
+    def parameters(self) -> tuple[nn.Parameter, ...]:
+        """Parameters of its own that are learned together with the network's, always in the same order."""
+        return ()
+
     def state_dict(self) -> dict[str, Tensor]:
         """Tensors that a resumed training needs; none by default."""
         return {}
@@ -78,6 +86,15 @@ class Objective:
             parts[term.name] = value.detach()
             parts |= {f"{term.name}.{name}": part for name, part in logged.items()}
         return total, parts
+
+    def to(self, device: torch.device) -> None:
+        """Move what the terms have of their own."""
+        for term in self.terms:
+            term.to(device)
+
+    def parameters(self) -> tuple[nn.Parameter, ...]:
+        """What the terms learn together with the network."""
+        return tuple(parameter for term in self.terms for parameter in term.parameters())
 
     def state_dict(self) -> dict[str, Tensor]:
         """The state of all terms, as ``term.tensor``."""

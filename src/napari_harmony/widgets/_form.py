@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible
 
 from napari_harmony.engine.settings import OBJECTIVES, PRESETS, TRANSFORMS, Settings
+from napari_harmony.widgets._additions import AdditionsBox
 from napari_harmony.widgets._devices import Device
 from napari_harmony.widgets._volume_options import VolumeOptions
 
@@ -60,6 +61,9 @@ class SettingsForm(QWidget):
         self._make_transforms()
         self._make_numbers()
         self._make_computing()
+        self.additions = AdditionsBox()
+        self.additions.changed.connect(self.changed)
+        self.objective_box.currentIndexChanged.connect(self._on_objective)
         self._arrange()
         self.set_devices(None)
 
@@ -134,6 +138,7 @@ class SettingsForm(QWidget):
         more = _form_layout()
         more.addRow("Seed", self.seed_spin)
         more.addRow("Objective", self.objective_box)
+        more.addRow("With", self.additions)
         self.volume = VolumeOptions()
         self.volume.changed.connect(self.changed)
         self.volume.hide()
@@ -208,6 +213,7 @@ class SettingsForm(QWidget):
             seed=self.seed_spin.value(),
             device=self.device_box.currentData() or AUTO,
             objective=self.objective_box.currentData(),
+            additions=self.additions.additions if self.additions.isEnabled() else (),
         )
         return self.volume.into(settings) if self._volumes else settings
 
@@ -222,6 +228,7 @@ class SettingsForm(QWidget):
         self.seed_spin.setValue(settings.seed)
         self.device_box.setCurrentIndex(max(0, self.device_box.findData(settings.device)))
         self.objective_box.setCurrentIndex(self.objective_box.findData(settings.objective))
+        self.additions.show_additions(settings.additions)
         self.volume.show_settings(settings)
 
     @property
@@ -253,6 +260,10 @@ class SettingsForm(QWidget):
         for field in marked:
             field.setStyleSheet("border: 1px solid #e05252;" if field in found else "")
         return list(found.values())
+
+    def _on_objective(self, _index: int) -> None:
+        """The published objective stands alone."""
+        self.additions.setEnabled(self.objective_box.currentData() == "harmony")
 
     def _on_model_chosen(self, _index: int) -> None:
         if self.model_box.currentData() == OPEN:

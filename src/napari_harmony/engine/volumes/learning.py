@@ -9,7 +9,7 @@ from importlib.metadata import version
 import numpy as np
 import torch
 
-from napari_harmony.engine.learning import cluster_content, content_mixture
+from napari_harmony.engine.learning import added_epochs, cluster_content, content_mixture
 from napari_harmony.engine.preprocess import Geometry
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.volumes.assembly import Findings
@@ -106,6 +106,7 @@ def volume_card(geometry: Geometry, settings: Settings, classes: int, particles:
         epochs=epochs(settings, particles),
         package_version=version("napari-harmony"),
         dimensions=3,
+        additions=tuple(str(addition) for addition in settings.additions),
     )
 
 
@@ -113,7 +114,8 @@ def epochs(settings: Settings, particles: int) -> int:
     """Passes over the particles that make up the steps of a preset."""
     published = settings.objective == "harmony-2022"
     steps, batch = (STEPS_2022, BATCH_2022) if published else (STEPS, BATCH)
-    return max(1, math.ceil(steps[settings.preset] / max(1, round(particles / batch))))
+    own = math.ceil(steps[settings.preset] / max(1, round(particles / batch)))
+    return max(1, own, added_epochs(settings, particles, batch))
 
 
 def seeds_from(posterior: Posterior, junk: torch.Tensor, templates: torch.Tensor, box: int) -> SeedVolumes:

@@ -12,7 +12,14 @@ import torch
 from napari_harmony.engine.clock import Clock
 from napari_harmony.engine.devices import choose_device, describe_device
 from napari_harmony.engine.events import Event
-from napari_harmony.engine.learning import cluster_content, content_of, train_network, training_state, warm_up
+from napari_harmony.engine.learning import (
+    ADDED_STEPS,
+    cluster_content,
+    content_of,
+    train_network,
+    training_state,
+    warm_up,
+)
 from napari_harmony.engine.preprocess import name_of
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.volumes.assembly import Findings, assemble
@@ -74,7 +81,7 @@ class VolumeRun:
 
     def _weights(self) -> dict[str, float]:
         """Seconds that each stage takes on two cores, roughly: what matters is their ratio."""
-        n = len(self.particles)
+        n, preset = len(self.particles), self.settings.preset
         search = n * over_cluster(self.settings.classes, max(2, n // 2)) * 4e-3 + 2
         if self.settings.objective == "harmony-2022":
             learn = 2.0 * STEPS_2022[self.settings.preset]
@@ -89,7 +96,7 @@ class VolumeRun:
             "checking half 2 of 2": 1.5 * search,
             "refining classes": 1.2 * search,
             "comparing halves": 1.5 * search,
-            "training": 0.4 * STEPS[self.settings.preset],
+            "training": 0.4 * max(STEPS[preset], ADDED_STEPS[preset] if self.settings.additions else 0),
             "proposing": n * 2e-3,
             "refining poses": ROUNDS[self.settings.preset] * n * 2e-2,
         }
