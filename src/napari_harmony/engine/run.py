@@ -115,7 +115,7 @@ class Run:
         usable, rows = self.usable(prepared)
         if self.settings.objective == "harmony-2022":
             return (yield from self._fit_published(prepared, usable, rows))
-        found = yield from self._discover(usable)
+        found = yield from self.discover(usable)
         basis = self.search(usable).basis(REFINE_BAND[self.settings.preset])
         model, proposals = yield from self._learn(usable, found)
         findings = yield from self.clock.follow("refining poses", self._finish(usable, rows, found, basis, proposals))
@@ -162,7 +162,7 @@ class Run:
         work = self._finish(usable, rows, found, basis, None, content)
         return self._result(prepared, (yield from self.clock.follow("refining poses", work)))
 
-    def _discover(self, usable: Prepared) -> Generator[Event, None, Discovery]:
+    def discover(self, usable: Prepared) -> Generator[Event, None, Discovery]:
         """The search, or what an interrupted run had found."""
         saved = self.folder / "search.safetensors" if self.folder is not None else None
         search = self.search(usable)
@@ -180,15 +180,19 @@ class Run:
 
     def _learn(self, usable: Prepared, found: Discovery) -> Generator[Event, None, tuple[HarmonyModel, Proposals]]:
         """Train the network on the poses found, and let it look at every particle."""
-        images, _ = network_input(usable.subset(torch.arange(1, device=self.device)))
-        box, classes = images.shape[-1], len(found.sums)
-        card = model_card(usable.geometry, self.settings, box, classes, len(usable))
-        best, step = found.posterior.best(), box / usable.geometry.box
-        seeds = SeedPoses(-best.psi, -best.shift * step, best.weight, found.posterior.class_weights(classes))
+        card, seeds = self.lesson(usable, found)
         network = yield from self.clock.follow("training", self._train(usable, card, seeds))
         model = HarmonyModel(network, card)
         proposals = yield from self.clock.follow("proposing", propose(model, usable))
         return model, proposals
+
+    def lesson(self, usable: Prepared, found: Discovery) -> tuple[ModelCard, SeedPoses]:
+        """What the network for these particles looks like, and the poses found that it learns."""
+        images, _ = network_input(usable.subset(torch.arange(1, device=self.device)))
+        box, classes = images.shape[-1], len(found.sums)
+        card = model_card(usable.geometry, self.settings, box, classes, len(usable))
+        best, step = found.posterior.best(), box / usable.geometry.box
+        return card, SeedPoses(-best.psi, -best.shift * step, best.weight, found.posterior.class_weights(classes))
 
     def _train(self, usable: Prepared, card: ModelCard, seeds: SeedPoses | None) -> Work[PoseNetwork]:
         state = training_state(self.folder, self.resume)
