@@ -20,17 +20,20 @@ class Encoding:
     content_mean, content_log_variance : (n, d), a Gaussian over the content code
     values : per transformation name (n, h, parameters), the parameters of h pose hypotheses
     logits : (n, h), unnormalised log odds of the hypotheses
+    pooled : (n, f), the features that the content was read from; None where the network has no such thing
     """
 
     content_mean: Tensor
     content_log_variance: Tensor
     values: dict[str, Tensor]
     logits: Tensor
+    pooled: Tensor | None = None
 
     def __getitem__(self, rows: slice) -> Encoding:
         """The encoding of some of the images."""
         values = {name: value[rows] for name, value in self.values.items()}
-        return Encoding(self.content_mean[rows], self.content_log_variance[rows], values, self.logits[rows])
+        pooled = None if self.pooled is None else self.pooled[rows]
+        return Encoding(self.content_mean[rows], self.content_log_variance[rows], values, self.logits[rows], pooled)
 
     @cached_property
     def pose(self) -> Pose2D:

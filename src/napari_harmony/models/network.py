@@ -118,7 +118,7 @@ class HarmonyNetwork(PoseNetwork):
         pooled = torch.cat([(attention * features).sum(1), features.mean(1)], dim=1)
         mean, log_variance = self.content_head(pooled).float().chunk(2, dim=1)
         bounded = LOG_VARIANCE_BOUND * torch.tanh(log_variance / LOG_VARIANCE_BOUND)
-        return Encoding(mean, bounded, self._values(raw), logits)
+        return Encoding(mean, bounded, self._values(raw), logits, pooled.float())
 
     def _values(self, raw: Tensor) -> dict[str, Tensor]:
         """Parameters (n, h, p) of every transformation from raw numbers in the frame of each direction."""

@@ -20,17 +20,20 @@ class VolumeEncoding:
     content_mean, content_log_variance : (n, d), a Gaussian over the content code
     pose : (n, h) hypotheses, canonical volume -> subtomogram, shifts in voxels of the network's grid
     logits : (n, h), unnormalised log odds of the hypotheses
+    pooled : (n, f), the features that the content was read from; None where the network has no such thing
     """
 
     content_mean: Tensor
     content_log_variance: Tensor
     pose: Pose3D
     logits: Tensor
+    pooled: Tensor | None = None
 
     def __getitem__(self, rows: slice) -> VolumeEncoding:
         """The encoding of some of the subtomograms."""
+        pooled = None if self.pooled is None else self.pooled[rows]
         return VolumeEncoding(
-            self.content_mean[rows], self.content_log_variance[rows], self.pose[rows], self.logits[rows]
+            self.content_mean[rows], self.content_log_variance[rows], self.pose[rows], self.logits[rows], pooled
         )
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:

@@ -153,7 +153,7 @@ class VolumeNetwork(VolumePoseNetwork):
         pooled = torch.cat([(attention * features).sum(1), features.mean(1)], dim=1)
         mean, log_variance = self.content_head(pooled).float().chunk(2, dim=1)
         bounded = LOG_VARIANCE_BOUND * torch.tanh(log_variance / LOG_VARIANCE_BOUND)
-        return VolumeEncoding(mean, bounded, self._pose(raw, centre), logits)
+        return VolumeEncoding(mean, bounded, self._pose(raw, centre), logits, pooled.float())
 
     def _pose(self, raw: Tensor, centre: Tensor) -> Pose3D:
         """Hypotheses (n, h) from raw numbers (n, h, 7) and centres (n, 3)."""
