@@ -158,14 +158,27 @@ def simulate_subtomograms(
     sizes = [pixel_size] * len(volumes) if voxel_sizes is None else voxel_sizes
     signal, clean = _draw_all(volumes, [size / pixel_size for size in sizes], truth, box)
     wedge = None if tilt_range is None else TiltRange(*tilt_range)
-    coverage = np.ones(()) if wedge is None else wedge.coverage([0], box)[0]
-    _cut(signal, coverage)
-    if np.isfinite(snr):
-        strength = np.float32(np.sqrt(snr / signal.var(axis=_AXES, dtype=np.float64).mean()))
-        signal, clean = signal * strength, clean * strength
-        _add_noise(signal, coverage, generator)
+    strength = see_through(wedge, signal, snr, generator)
     table = pd.DataFrame(index=pd.RangeIndex(count))
-    return SimulatedVolumes(Particles(ArrayVolumes(signal), table, pixel_size, wedge=wedge), truth, clean)
+    particles = Particles(ArrayVolumes(signal), table, pixel_size, wedge=wedge)
+    return SimulatedVolumes(particles, truth, clean * np.float32(strength))
+
+
+def see_through(
+    wedge: TiltRange | None, volumes: NDArray[np.float32], snr: float, generator: np.random.Generator
+) -> float:
+    """Make subtomograms of noise-free volumes (n, b, b, b), in place; the noise in them has variance 1.
+
+    ``snr`` is as in ``simulate_subtomograms``. Returns what the volumes were multiplied by.
+    """
+    coverage = np.ones(()) if wedge is None else wedge.coverage([0], volumes.shape[-1])[0]
+    _cut(volumes, coverage)
+    if not np.isfinite(snr):
+        return 1.0
+    strength = np.float32(np.sqrt(snr / volumes.var(axis=_AXES, dtype=np.float64).mean()))
+    volumes *= strength
+    _add_noise(volumes, coverage, generator)
+    return float(strength)
 
 
 def simulate_volume_noise(
