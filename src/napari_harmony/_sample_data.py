@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 _COUNT = 600
 _TRUTH = ("content", "psi", "origin_x", "origin_y")
+_MOVING, _MOVING_VOLUMES = 2000, 200
 
 
 def simulated_particles() -> list[LayerTuple]:
@@ -20,6 +21,28 @@ def simulated_particles() -> list[LayerTuple]:
     stack, options, kind = particles_layer(simulated.particles, "simulated particles")
     truth = {name: simulated.truth[name].tolist() for name in _TRUTH}
     options["metadata"][KEY]["truth"] = truth
+    return [(stack, options, kind)]
+
+
+def particles_with_moving_parts() -> list[LayerTuple]:
+    """Simulated particles with a hinge, an occupancy and a slide; the truth is in the metadata of the layer."""
+    from napari_harmony._layers import KEY, particles_layer
+    from napari_harmony.particles.conformations import sample_conformations
+
+    made = sample_conformations(count=_MOVING, seed=0)
+    stack, options, kind = particles_layer(made.particles, "simulated particles with moving parts")
+    options["metadata"][KEY]["truth"] = made.truth.to_dict("list")
+    return [(stack, options, kind)]
+
+
+def subtomograms_with_moving_parts() -> list[LayerTuple]:
+    """Simulated subtomograms with a hinge, an occupancy and a slide; the truth is in the metadata of the layer."""
+    from napari_harmony._layers import KEY, particles_layer
+    from napari_harmony.particles.conformation_volumes import sample_conformation_volumes
+
+    made = sample_conformation_volumes(count=_MOVING_VOLUMES, seed=0)
+    stack, options, kind = particles_layer(made.particles, "simulated subtomograms with moving parts")
+    options["metadata"][KEY]["truth"] = made.truth.to_dict("list")
     return [(stack, options, kind)]
 
 

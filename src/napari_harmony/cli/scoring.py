@@ -29,7 +29,7 @@ _RELION = {
 _RELION_FACTORS = {"rlnDefocusU": "defocus"}
 _RELION_ANGSTROM = {f"rlnOrigin{axis.upper()}Angst": f"origin_{axis}" for axis in "xyz"}
 #: Other words that people use for the true class.
-_CONTENT = ("content", "class_number", "class", "label", "labels", "y")
+_CONTENT = ("content", "class_number", "class", "label", "labels", "kind", "y")
 
 
 def read_truth(path: Path, pixel_size: float) -> pd.DataFrame:
