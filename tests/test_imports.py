@@ -22,6 +22,7 @@ PARTS = (
     ("results",),
     ("models", "objectives", "analysis"),
     ("engine",),
+    ("edits",),
     ("report",),
     ("outputs",),
     ("harmony",),

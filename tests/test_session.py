@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from gui_fakes import make_particles, make_result
 from napari.components import ViewerModel
 
 from napari_harmony._layers import aligned_layer, particles_layer, space_of
+from napari_harmony.edits import Junk, Split
+from napari_harmony.errors import InputError
 from napari_harmony.particles.dataset import Particles
 from napari_harmony.session import Session, State, session_of
 
@@ -148,3 +151,70 @@ def test_going_to_a_particle_hides_a_class_without_it(viewer: ViewerModel, parti
     assert not layer.visible
     assert viewer.layers.selection.active is viewer.layers["particles"]
     assert viewer.dims.current_step[0] == stranger
+
+
+@pytest.fixture
+def edited(particles: Particles) -> Session:
+    session = Session()
+    session.set_data(particles)
+    session.set_result(make_result())
+    session.select([4, 5])
+    return session
+
+
+def test_edits_are_undone_and_done_again(edited: Session) -> None:
+    before = edited.result
+    told = heard(edited.result_changed)
+    steps: list[tuple[str, str]] = []
+    edited.history_changed.connect(lambda: steps.append((edited.undo_words, edited.redo_words)))
+    edited.edit(Junk((2,)))
+    edited.edit(Junk((3,)))
+    after = edited.result
+    edited.undo()
+    edited.undo()
+    assert edited.result is before
+    edited.undo()  # nothing left
+    edited.redo()
+    edited.redo()
+    assert edited.result is after and [x is after for x in told] == [False, True, False, False, False, True]
+    assert steps == [
+        ("junk class 2", ""),
+        ("junk class 3", ""),
+        ("junk class 2", "junk class 3"),
+        ("", "junk class 2"),
+        ("junk class 2", "junk class 3"),
+        ("junk class 3", ""),
+    ]
+    assert list(edited.selection) == [4, 5]
+
+
+def test_a_new_edit_drops_what_was_undone_and_a_new_result_all(edited: Session) -> None:
+    edited.edit(Junk((2,)))
+    edited.undo()
+    edited.edit(Junk((1,)))
+    assert edited.redo_words == "" and edited.undo_words == "junk class 1"
+    edited.set_result(make_result(seed=1))
+    assert edited.undo_words == ""
+
+
+def test_the_history_comes_back_with_its_particles(edited: Session, particles: Particles) -> None:
+    edited.edit(Junk((2,)))
+    edited.set_data(make_particles(20))
+    assert edited.undo_words == ""
+    edited.set_data(particles)
+    assert edited.undo_words == "junk class 2"
+
+
+def test_averages_that_come_late_are_dropped(edited: Session) -> None:
+    edited.edit(Split(1))
+    computed = replace(edited.result, averages=edited.result.averages + 1)
+    edited.set_averages(computed)
+    assert edited.result is computed and edited.undo_words == "split class 1 in 2"
+    edited.edit(Junk((2,)))
+    edited.set_averages(computed)
+    assert edited.result is not computed
+
+
+def test_there_must_be_a_result_to_edit() -> None:
+    with pytest.raises(InputError, match="no result to edit"):
+        Session().edit(Junk((1,)))

@@ -7,19 +7,26 @@ No Qt and no napari is imported, so that every rule in this module can be tested
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from psygnal import Signal
 
+from napari_harmony.edits import apply_edit, last_words
+from napari_harmony.errors import InputError
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from napari_harmony.analysis.navigation import Navigation
+    from napari_harmony.edits import Edit
     from napari_harmony.particles.dataset import Particles
     from napari_harmony.results import Result
 
+#: Edits that can be undone.
+_STEPS = 50
 _NOTHING: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
 
@@ -38,12 +45,23 @@ class State(Enum):
         return self in (State.RUNNING, State.CANCELLING)
 
 
+@dataclass
+class _History:
+    """Results before the edits that can be undone, and after those that can be done again; the last is the next."""
+
+    past: list[Result] = field(default_factory=list)
+    future: list[Result] = field(default_factory=list)
+
+
 @dataclass(frozen=True)
 class _Kept:
     """What is known about one data set, so that looking at another layer loses nothing."""
 
     result: Result | None = None
     model: Any = None
+    content_model: Any = None
+    navigation: Navigation | None = None
+    history: _History = field(default_factory=_History)
 
 
 class Session:
@@ -54,24 +72,30 @@ class Session:
     Signals
     -------
     data_changed(Particles | None), result_changed(Result | None), model_changed(model | None),
-    selection_changed(ids of shape (m,)), current_changed(int), state_changed(State)
+    navigation_changed(Navigation | None), selection_changed(ids of shape (m,)), current_changed(int),
+    state_changed(State), history_changed(): what can be undone and done again
     """
 
     data_changed = Signal(object)
     result_changed = Signal(object)
     model_changed = Signal(object)
+    navigation_changed = Signal(object)
     selection_changed = Signal(object)
     current_changed = Signal(int)
     state_changed = Signal(object)
+    history_changed = Signal()
 
     def __init__(self) -> None:
         self._data: Particles | None = None
         self._layer: weakref.ref[Any] | None = None
         self._result: Result | None = None
         self._model: Any = None
+        self._content_model: Any = None
+        self._navigation: Navigation | None = None
         self._selection = _NOTHING
         self._current = 0
         self._state = State.IDLE
+        self._history = _History()
         self._kept: dict[int, _Kept] = {}
         self._link: ViewerLink | None = None
 
@@ -81,7 +105,7 @@ class Session:
             key = id(self._data)
             if key not in self._kept:
                 weakref.finalize(self._data, self._kept.pop, key, None)
-            self._kept[key] = _Kept(self._result, self._model)
+            self._kept[key] = _Kept(self._result, self._model, self._content_model, self._navigation, self._history)
 
     @property
     def data(self) -> Particles | None:
@@ -102,9 +126,13 @@ class Session:
         self._selection, self._current = _NOTHING, 0
         kept = self._kept.get(id(data), _Kept())
         self._result, self._model = kept.result, kept.model
+        self._content_model, self._navigation = kept.content_model, kept.navigation
+        self._history = kept.history
         self.data_changed.emit(data)
         self.model_changed.emit(self._model)
         self.result_changed.emit(self._result)
+        self.history_changed.emit()
+        self.navigation_changed.emit(self._navigation)
         self.selection_changed.emit(self._selection)
         self.current_changed.emit(self._current)
 
@@ -113,16 +141,73 @@ class Session:
         """The latest result for ``data``."""
         return self._result
 
-    def set_result(self, result: Result | None) -> None:
-        """Change the result; the selection is emptied, for it was made by looking at the old one."""
+    def set_result(self, result: Result | None, model: Any = None) -> None:
+        """Change the result; the selection is emptied, for it was made by looking at the old one.
+
+        ``model`` is the one that gave the result its content codes; None: the one of the result before, whose codes
+        were kept. Directions found in other codes are dropped.
+        """
         if result is self._result:
             return
         if result is not None and self._data is not None and len(result) != len(self._data):
             raise ValueError(f"the result has {len(result)} rows, the particles are {len(self._data)}")
-        self._result = result
+        self._result, self._history = result, _History()
+        if model is not None or result is None:
+            self._content_model = model
+        self._navigation = None
         self._keep()
         self.select(_NOTHING)
         self.result_changed.emit(result)
+        self.history_changed.emit()
+        self.navigation_changed.emit(None)
+
+    def edit(self, edit: Edit) -> None:
+        """Change the result by hand; the selection stays. Takes seconds where frames of classes must be aligned first,
+        unless :func:`napari_harmony.edits.complete` has done that.
+
+        Raises
+        ------
+        InputError : there is no result, or the edit does not fit it
+        """
+        if self._result is None:
+            raise InputError("There is no result to edit: run Align and Cluster first.")
+        after = apply_edit(self._result, edit)
+        past = [*self._history.past, self._result][-_STEPS:]
+        self._show(after, _History(past, []))
+
+    def undo(self) -> None:
+        """Take the last edit back, if there is one."""
+        if self._result is not None and self._history.past:
+            *past, before = self._history.past
+            self._show(before, _History(past, [*self._history.future, self._result]))
+
+    def redo(self) -> None:
+        """Do the edit again that was undone last, if there is one."""
+        if self._result is not None and self._history.future:
+            *future, after = self._history.future
+            self._show(after, _History([*self._history.past, self._result], future))
+
+    @property
+    def undo_words(self) -> str:
+        """What ``undo`` would take back; empty where there is nothing."""
+        return last_words(self._result) if self._result is not None and self._history.past else ""
+
+    @property
+    def redo_words(self) -> str:
+        """What ``redo`` would do again; empty where there is nothing."""
+        return last_words(self._history.future[-1]) if self._history.future else ""
+
+    def set_averages(self, result: Result) -> None:
+        """Take over averages that were computed since the last edit; of an outdated table they are dropped."""
+        if self._result is not None and result.table is self._result.table and result is not self._result:
+            self._show(result, self._history)
+
+    def _show(self, result: Result, history: _History) -> None:
+        """The same particles in other classes: selection, codes and directions stay."""
+        self._result, self._history = result, history
+        self._keep()
+        self.result_changed.emit(result)
+        self.history_changed.emit()
 
     @property
     def model(self) -> Any:
@@ -135,6 +220,25 @@ class Session:
             self._model = model
             self._keep()
             self.model_changed.emit(model)
+
+    @property
+    def content_model(self) -> Any:
+        """The model that gave ``result`` its content codes, or None where it is not known; ``model`` may be newer."""
+        return self._content_model
+
+    @property
+    def navigation(self) -> Navigation | None:
+        """The directions found in the content codes of ``result``, or None."""
+        return self._navigation
+
+    def set_navigation(self, navigation: Navigation | None, model: Any = None) -> None:
+        """Change the directions, or their names; ``model`` is the one they were found with, if it was not known."""
+        if model is not None:
+            self._content_model = model
+        if navigation is not self._navigation:
+            self._navigation = navigation
+            self._keep()
+            self.navigation_changed.emit(navigation)
 
     @property
     def selection(self) -> NDArray[np.int64]:
@@ -207,7 +311,7 @@ class ViewerLink:
             return
         layer = stacks[0]
         axis = viewer.dims.ndim - layer.ndim
-        particle = _particle_at(layer, round(layer.world_to_data(viewer.dims.point[axis:])[0]))
+        particle = particle_at(layer, round(layer.world_to_data(viewer.dims.point[axis:])[0]))
         if particle is not None:
             self._moving = True
             self._session.set_current(particle)
@@ -238,7 +342,8 @@ class ViewerLink:
         self._moving = False
 
 
-def _particle_at(layer: Any, position: int) -> int | None:
+def particle_at(layer: Any, position: int) -> int | None:
+    """The particle that a layer shows at a slider position, or None."""
     find = getattr(layer.data, "particle_at", None)
     if find is not None:
         return find(position)
