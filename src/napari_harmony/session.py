@@ -177,25 +177,35 @@ class Session:
 
     def undo(self) -> None:
         """Take the last edit back, if there is one."""
-        if self._result is not None and self._history.past:
+        if self._result is not None and self.can_undo:
             *past, before = self._history.past
             self._show(before, _History(past, [*self._history.future, self._result]))
 
     def redo(self) -> None:
         """Do the edit again that was undone last, if there is one."""
-        if self._result is not None and self._history.future:
+        if self._result is not None and self.can_redo:
             *future, after = self._history.future
             self._show(after, _History([*self._history.past, self._result], future))
 
     @property
+    def can_undo(self) -> bool:
+        """Whether there is an edit to take back."""
+        return bool(self._history.past)
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether there is an edit to do again."""
+        return bool(self._history.future)
+
+    @property
     def undo_words(self) -> str:
         """What ``undo`` would take back; empty where there is nothing."""
-        return last_words(self._result) if self._result is not None and self._history.past else ""
+        return last_words(self._result) if self._result is not None and self.can_undo else ""
 
     @property
     def redo_words(self) -> str:
         """What ``redo`` would do again; empty where there is nothing."""
-        return last_words(self._history.future[-1]) if self._history.future else ""
+        return last_words(self._history.future[-1]) if self.can_redo else ""
 
     def set_averages(self, result: Result) -> None:
         """Take over averages that were computed since the last edit; of an outdated table they are dropped."""
