@@ -1,0 +1,190 @@
+"""Content codes as a few numbers per particle that can be drawn: principal components, or UMAP where installed.
+
+For looking, choosing and colouring only: classes come from the content codes themselves.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_harmony.engine.events import Done, Event, Progress
+from napari_harmony.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+COMPONENTS = 6
+#: UMAP learns from so many particles and places the others among them.
+UMAP_FITTED = 50_000
+_UMAP_CHUNK = 10_000
+_UMAP_NEIGHBOURS = 15
+_NO_CODES = "This result has no content codes to draw: show two columns, or run Align and Cluster again."
+_NO_UMAP = "UMAP needs the package umap-learn: 'pip install umap-learn' in the environment of napari, then restart it."
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """Particles as points.
+
+    Attributes
+    ----------
+    points : (n, k) float32; NaN for particles without a finite content code
+    names : of the k axes
+    shares : (k,) part of the variance of the codes along each axis, 0 to 1; empty where that has no meaning
+    """
+
+    points: NDArray[np.float32]
+    names: tuple[str, ...]
+    shares: tuple[float, ...] = ()
+
+
+def principal_components(content: NDArray[Any], count: int = COMPONENTS) -> Embedding:
+    """The first ``count`` principal components of content codes (n, d), or all d where there are fewer.
+
+    The sign of each is chosen so that the largest entry of its direction is positive, so that two runs look alike.
+
+    Raises
+    ------
+    InputError : no codes, or fewer than two particles with a finite one
+    """
+    usable = _usable(content)
+    codes = np.asarray(content, dtype=np.float64)[usable]
+    codes = codes - codes.mean(axis=0)
+    variance, directions = np.linalg.eigh(codes.T @ codes / len(codes))
+    chosen = np.argsort(-variance, kind="stable")[:count]
+    directions = directions[:, chosen]
+    largest = directions[np.abs(directions).argmax(axis=0), np.arange(len(chosen))]
+    directions = directions * np.where(largest < 0, -1.0, 1.0)
+    points = np.full((len(content), len(chosen)), np.nan, dtype=np.float32)
+    points[usable] = codes @ directions
+    total = float(variance.sum())
+    shares = tuple(float(max(v, 0.0)) / total if total > 0 else 0.0 for v in variance[chosen])
+    return Embedding(points, tuple(f"PC {i}" for i in range(1, len(chosen) + 1)), shares)
+
+
+def umap_problem() -> str:
+    """Why UMAP cannot be used, in one sentence; empty where it can. Imports nothing."""
+    return "" if find_spec("umap") is not None else _NO_UMAP
+
+
+def umap_embedding(content: NDArray[Any], seed: int = 0) -> Iterator[Event]:
+    """Two dimensions of UMAP [McInnes, Healy, Melville 2018] of content codes (n, d): progress, then an ``Embedding``.
+
+    Closing the generator stops the work at its next epoch. Beyond ``UMAP_FITTED`` particles it learns from a random
+    part of them and places the others among these.
+
+    Raises
+    ------
+    InputError : no codes, or fewer than two particles with a finite one
+    ImportError : umap-learn is not installed
+    """
+    usable = np.flatnonzero(_usable(content))
+    codes = np.asarray(content, dtype=np.float32)[usable]
+    yield Progress("loading UMAP", 0.0, "takes longest the first time")
+    order = np.random.default_rng(seed).permutation(len(codes))
+    first, rest = np.sort(order[:UMAP_FITTED]), np.sort(order[UMAP_FITTED:])
+    placed = np.empty((len(codes), 2), dtype=np.float32)
+    part = len(first) / len(codes)
+    ticker = _Ticker()
+    reducer: Any = None
+
+    def fit() -> Any:
+        from umap import UMAP
+
+        ticks = {"disable": False, "file": ticker, "bar_format": "{n}/{total}", "leave": False}
+        neighbours = min(_UMAP_NEIGHBOURS, len(first) - 1)
+        made = UMAP(n_neighbors=neighbours, random_state=seed, n_jobs=1, tqdm_kwds=ticks)
+        placed[first] = made.fit_transform(codes[first])
+        return made
+
+    for event in _in_thread(fit, ticker):
+        if isinstance(event, Done):
+            reducer = event.value
+        else:
+            yield Progress("UMAP", part * event)
+    ticker.mute()
+    for start in range(0, len(rest), _UMAP_CHUNK):
+        chunk = rest[start : start + _UMAP_CHUNK]
+        placed[chunk] = reducer.transform(codes[chunk])
+        yield Progress("placing the other particles", part + (1 - part) * (start + len(chunk)) / len(rest))
+    points = np.full((len(content), 2), np.nan, dtype=np.float32)
+    points[usable] = placed
+    yield Done(Embedding(points, ("UMAP 1", "UMAP 2")))
+
+
+def _usable(content: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which particles have a finite code, (n,)."""
+    if content.ndim != 2 or not content.shape[1]:
+        raise InputError(_NO_CODES)
+    usable: NDArray[np.bool_] = np.isfinite(content).all(axis=1)
+    if np.count_nonzero(usable) < 2:
+        raise InputError(_NO_CODES)
+    return usable
+
+
+class _Stopped(Exception):
+    """Ends a computation from within its progress bar."""
+
+
+class _Ticker:
+    """The file that a tqdm bar of the format "{n}/{total}" writes to; relays the fraction, and stops the work."""
+
+    def __init__(self) -> None:
+        self.fractions: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.stop = threading.Event()
+        self._muted = False
+
+    def write(self, text: str) -> None:
+        """Relay what a bar prints.
+
+        Raises
+        ------
+        _Stopped : the work is to end
+        """
+        if self.stop.is_set():
+            raise _Stopped
+        done, _, total = text.strip().partition("/")
+        if not self._muted and done.isdigit() and total.isdigit() and int(total):
+            self.fractions.put(int(done) / int(total))
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def mute(self) -> None:
+        """Relay no more fractions; still stops the work."""
+        self._muted = True
+
+
+def _in_thread(work: Callable[[], Any], ticker: _Ticker) -> Iterator[Any]:
+    """Run ``work`` in a thread of its own: the fractions it reports, then ``Done`` with what it returns.
+
+    One blocking call becomes a generator in this way, and closing the generator sets ``ticker.stop``.
+    """
+    outcome: list[Any] = []
+
+    def run() -> None:
+        try:
+            outcome.append(Done(work()))
+        except _Stopped:
+            pass
+        except BaseException as error:  # raised again where it can be handled
+            outcome.append(error)
+        finally:
+            ticker.fractions.put(None)
+
+    threading.Thread(target=run, name="umap", daemon=True).start()
+    try:
+        while (fraction := ticker.fractions.get()) is not None:
+            yield fraction
+    finally:
+        ticker.stop.set()
+    if outcome and isinstance(outcome[0], BaseException):
+        raise outcome[0]
+    yield from outcome
