@@ -7,10 +7,14 @@ import sys
 import pytest
 from gui_fakes import FakeEngine, make_particles, make_result
 from napari.components import ViewerModel
+from navigator_fakes import DrawingModel, FakeCanonical, FakeNavigate, drawn, install, make_navigation
+from pytestqt.qtbot import QtBot
 
 from napari_harmony._layers import particles_layer
 from napari_harmony.particles.dataset import Particles
 from napari_harmony.results import Result
+from napari_harmony.session import Session, session_of
+from napari_harmony.widgets.navigator import NavigatorWidget
 
 
 @pytest.fixture
@@ -42,3 +46,44 @@ def viewer(particles: Particles) -> ViewerModel:
     assert kind == "image"
     model.add_image(data, **options)
     return model
+
+
+@pytest.fixture
+def navigator_fakes(monkeypatch: pytest.MonkeyPatch) -> tuple[FakeNavigate, FakeCanonical]:
+    return install(monkeypatch)
+
+
+@pytest.fixture
+def navigate(navigator_fakes: tuple[FakeNavigate, FakeCanonical]) -> FakeNavigate:
+    return navigator_fakes[0]
+
+
+@pytest.fixture
+def drawing(navigator_fakes: tuple[FakeNavigate, FakeCanonical]) -> FakeCanonical:
+    return navigator_fakes[1]
+
+
+@pytest.fixture
+def model() -> DrawingModel:
+    return DrawingModel()
+
+
+@pytest.fixture
+def session(viewer: ViewerModel, particles: Particles, result: Result, model: DrawingModel) -> Session:
+    """With a result, its model, and no directions yet."""
+    session = session_of(viewer)
+    session.set_data(particles, viewer.layers["particles"])
+    session.set_result(result, model)
+    return session
+
+
+@pytest.fixture
+def navigator(qtbot: QtBot, viewer: ViewerModel, session: Session, navigate: FakeNavigate) -> NavigatorWidget:
+    """The dock with two directions."""
+    dock = NavigatorWidget(viewer)
+    qtbot.addWidget(dock)
+    dock.show()
+    qtbot.waitExposed(dock)
+    session.set_navigation(make_navigation())
+    qtbot.waitUntil(lambda: drawn(viewer) is not None)
+    return dock

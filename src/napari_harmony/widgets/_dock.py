@@ -78,6 +78,13 @@ def _hang_up(listeners: list[Listener]) -> None:
     listeners.clear()
 
 
+def open_dock(viewer: Any, name: str) -> None:
+    """Open another dock of this plugin, or bring it to the front."""
+    dock, _ = viewer.window.add_plugin_dock_widget("napari-harmony", name)
+    dock.show()
+    dock.raise_()
+
+
 def adopt_result(viewer: Any, session: Session) -> None:
     """Take over a result that came with a layer, such as from a result folder, where the session has none yet."""
     if session.state.busy or session.result is not None:

@@ -11,6 +11,12 @@ from qtpy.QtWidgets import QComboBox, QGridLayout, QGroupBox, QLabel, QPushButto
 if TYPE_CHECKING:
     from napari_harmony.results import Result
 
+LEAKAGE_TIP = (
+    "How much the content code tells of a particle's rotation, shift and contrast, from 0 % for nothing to 100 %. Over "
+    "about 20 % classes may be poses instead of contents: train again with adaptive independence (Advanced), or with a "
+    "more thorough preset. Some of it can be true, where contents lie in preferred ways."
+)
+
 
 class ResultBox(QGroupBox):
     """Summary of the result and what can be done with it.
@@ -29,6 +35,9 @@ class ResultBox(QGroupBox):
         self.warnings = QLabel()
         self.warnings.setWordWrap(True)
         self.warnings.setStyleSheet("color: #e0a030;")
+        self.leakage = QLabel()
+        self.leakage.setWordWrap(True)
+        self.leakage.setToolTip(LEAKAGE_TIP)
         self.class_box = QComboBox()
         self.class_box.setMinimumContentsLength(8)
         self.class_box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
@@ -47,6 +56,11 @@ class ResultBox(QGroupBox):
         self.map_button.setToolTip(
             "Put the class average of every particle into the tomogram it was cut from, in its place and orientation."
         )
+        self.navigate_button = QPushButton("Navigate...")
+        self.navigate_button.setToolTip(
+            "Open the Content navigator: sliders for what differs between the particles, movies, and one particle's "
+            "content in another's pose."
+        )
         self.class_button.clicked.connect(lambda: self.class_wanted.emit(self.class_box.currentData()))
 
         grid = QGridLayout()
@@ -58,6 +72,7 @@ class ResultBox(QGroupBox):
                 self.save_button,
                 self.table_button,
                 self.model_button,
+                self.navigate_button,
                 self.map_button,
             )
         ):
@@ -66,12 +81,13 @@ class ResultBox(QGroupBox):
         layout.setContentsMargins(6, 4, 6, 6)
         layout.addWidget(self.summary)
         layout.addWidget(self.warnings)
+        layout.addWidget(self.leakage)
         layout.addLayout(grid)
 
     def show_result(self, result: Result | None, model: object) -> None:
         """Speak of this result; hidden where there is neither a result nor a model."""
         self.setVisible(result is not None or model is not None)
-        for widget in (self.class_box, self.class_button, self.table_button, self.save_button):
+        for widget in (self.class_box, self.class_button, self.table_button, self.save_button, self.navigate_button):
             widget.setVisible(result is not None)
         self.map_button.setVisible(result is not None and result.dimensions == 3)
         self.model_button.setVisible(model is not None)
@@ -79,6 +95,8 @@ class ResultBox(QGroupBox):
         warnings = "\n".join(w[:1].upper() + w[1:] for w in result.warnings) if result is not None else ""
         self.warnings.setText(warnings)
         self.warnings.setVisible(bool(warnings))
+        self.leakage.setText(leakage(result) if result is not None else "")
+        self.leakage.setVisible(bool(self.leakage.text()))
         self.class_box.clear()
         if result is not None:
             for number, count in enumerate(result.counts, start=1):
@@ -103,3 +121,12 @@ def summary(result: Result) -> str:
     if flagged:
         text += "; flagged: " + ", ".join(f"{count:,} {word}" for word, count in flagged.items())
     return text + "."
+
+
+def leakage(result: Result) -> str:
+    """What the content tells of the transformations, in a line; nothing where it was not measured."""
+    found = result.summary.get("leakage")
+    if not found:
+        return ""
+    parts = ", ".join(f"{name} {of['share']:.0%}" for name, of in found["factors"].items())
+    return f"Leakage of poses into content: {found['overall']['share']:.0%} ({parts})."

@@ -30,7 +30,7 @@ from napari_harmony.errors import HarmonyError
 from napari_harmony.session import State, session_of
 from napari_harmony.widgets._about import about_particles
 from napari_harmony.widgets._devices import Device, devices, why_cpu
-from napari_harmony.widgets._dock import Dock, adopt_result
+from napari_harmony.widgets._dock import Dock, adopt_result, open_dock
 from napari_harmony.widgets._form import LAST, TRAIN, SettingsForm
 from napari_harmony.widgets._layer_combo import ParticleLayerCombo
 from napari_harmony.widgets._map_back import MapBack
@@ -114,6 +114,7 @@ class HarmonyWidget(Dock):
         self.result_box = ResultBox()
         self.result_box.class_wanted.connect(self.show_class)
         self.result_box.table_button.clicked.connect(self.open_table)
+        self.result_box.navigate_button.clicked.connect(lambda: open_dock(self._viewer, "Content navigator"))
         self.result_box.save_button.clicked.connect(self._ask_and_save_result)
         self.result_box.model_button.clicked.connect(self._ask_and_save_model)
         self.result_box.map_button.clicked.connect(self.start_map_back)
@@ -304,7 +305,7 @@ class HarmonyWidget(Dock):
             return
         if done.model is not None:
             self.session.set_model(done.model)
-        self.session.set_result(done.value)
+        self.session.set_result(done.value, done.model)
         if self._layer_is_there():
             self._layers.show_result(done.value, self._job_layer, job.particles)
         self._say(f"{job.action.value}: done in {duration(seconds)}.")
@@ -356,9 +357,7 @@ class HarmonyWidget(Dock):
 
     def open_table(self) -> None:
         """Open the Transforms table, or bring it to the front."""
-        dock, _ = self._viewer.window.add_plugin_dock_widget("napari-harmony", "Transforms table")
-        dock.show()
-        dock.raise_()
+        open_dock(self._viewer, "Transforms table")
 
     def save_result(self, folder: str | Path) -> Path:
         """Write the result to an OUT folder.
