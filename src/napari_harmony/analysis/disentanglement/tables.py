@@ -217,7 +217,8 @@ def _without_gauge(
     """The poses of the usable particles with the turn and shift of their class taken off."""
     from napari_harmony.analysis import metrics, metrics_3d
 
-    posed = table.copy()
+    poses = pose_columns(dimensions)
+    posed = table.astype(dict.fromkeys(poses, np.float64))
     numbered = np.where(usable, table["class_number"].to_numpy(), 0)
     contents, origins = truth["content"].to_numpy(), [f"origin_{axis}" for axis in "xyz"[:dimensions]]
     rows, classes = np.flatnonzero(numbered), numbered[numbered != 0]
