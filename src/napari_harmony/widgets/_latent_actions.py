@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.utils.notifications import show_info
+from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QPoint
 from qtpy.QtWidgets import QFileDialog, QGridLayout, QMenu, QPushButton, QWidget
 
 from napari_harmony._layers import KEY, LayerTuple, contrast_limits, run_of, space_of, stack_space, stand_inside
 from napari_harmony._map_back import class_colours
 from napari_harmony._stacks import ParticleStack
+from napari_harmony.edits import Assign
 from napari_harmony.errors import HarmonyError
+from napari_harmony.widgets._latent_edit import EditWork
 from napari_harmony.widgets._latent_legend import swatch
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 NO_RESULT = "There is no result yet: run Align and Cluster first."
 NO_SELECTION = "Select particles first: draw around them, or click a class below the plot."
 BUSY = "A run is at work: its result will replace this one."
+EDITING = "The last change is still being made."
 _ROLE = "selection"
 _SAMPLE = 16
 
@@ -40,13 +43,16 @@ class SelectionActions(QWidget):
         self._session = session
         self._viewer = viewer
         self._attempt = attempt
+        self.edit_work = EditWork(session, self)
+        self.edit_work.failed.connect(show_error)
+        self.edit_work.changed.connect(self.update_buttons)
         self.new_class_button = self._button("New class", "Put the selected particles into a class of their own (N).")
         self.merge_button = self._button("Merge into", "Put the selected particles into another class (M).")
         self.junk_button = self._button("Junk", "Take the selected particles out of all classes (Delete).")
         self.layer_button = self._button("New layer", "Show the selected particles, aligned, as a layer (Y).")
         self.star_button = self._button("New STAR...", "Write the selected particles as STAR or CSV (S).")
-        self.undo_button = self._button("Undo", "Take the last change of classes back (Ctrl+Z).")
-        self.redo_button = self._button("Redo", "Make it again (Ctrl+Shift+Z).")
+        self.undo_button = self._button("Undo", "(Ctrl+Z)")
+        self.redo_button = self._button("Redo", "(Ctrl+Shift+Z)")
         self.new_class_button.clicked.connect(self.new_class)
         self.junk_button.clicked.connect(self.junk)
         self.layer_button.clicked.connect(self.new_layer)
@@ -84,26 +90,32 @@ class SelectionActions(QWidget):
     def update_buttons(self) -> None:
         """Enable what can be done, and say why the rest cannot."""
         why = self.why_not()
-        busy = BUSY if self._session.state.busy else ""
+        busy = self._why_no_edit()
         for button in (self.new_class_button, self.merge_button, self.junk_button):
             _enable(button, why or busy)
         for button in (self.layer_button, self.star_button):
             _enable(button, why)
-        for button, can, what in (
-            (self.undo_button, self._session.can_undo, "No class was changed yet."),
-            (self.redo_button, self._session.can_redo, "Nothing was taken back."),
+        session = self._session
+        for button, verb, words, nothing in (
+            (self.undo_button, "Undo", session.undo_words, "No class was changed by hand yet."),
+            (self.redo_button, "Redo", session.redo_words, "Nothing was taken back."),
         ):
-            _enable(button, busy or ("" if can else what))
+            keys = button.property("tip")
+            _enable(button, busy or ("" if words else nothing))
+            if button.isEnabled():
+                button.setToolTip(f"{verb}: {words}. {keys}")
+
+    def _why_no_edit(self) -> str:
+        if self.edit_work.busy:
+            return EDITING
+        return BUSY if self._session.state.busy else ""
 
     # -- classes ----------------------------------------------------------------------------------------------------
 
     def assign(self, to: int) -> None:
         """Put the selected particles into a class; 0 for junk."""
-        from napari_harmony.edits import Assign
-
-        ids = tuple(map(int, self._session.selection))
-        if self._possible() and ids:
-            self._attempt(lambda: self._session.edit(Assign(ids, to)))
+        if not self.why_not() and not self._why_no_edit():
+            self._attempt(lambda: self.edit_work.start(Assign(tuple(self._session.selection.tolist()), to)))
 
     def new_class(self) -> None:
         """Put the selected particles into a class of their own."""
@@ -116,16 +128,13 @@ class SelectionActions(QWidget):
 
     def undo(self) -> None:
         """Take the last edit back."""
-        if not self._session.state.busy:
+        if not self._why_no_edit():
             self._attempt(self._session.undo)
 
     def redo(self) -> None:
         """Make the edit that was taken back again."""
-        if not self._session.state.busy:
+        if not self._why_no_edit():
             self._attempt(self._session.redo)
-
-    def _possible(self) -> bool:
-        return not self.why_not() and not self._session.state.busy
 
     # -- taking away ------------------------------------------------------------------------------------------------
 

@@ -65,12 +65,11 @@ class View:
         """Shows ``1 / factor`` of it; the place (x, y), by default the centre, stays where it is on the screen."""
         x = (self.left + self.right) / 2 if x is None else x
         y = (self.bottom + self.top) / 2 if y is None else y
-        new = View(*((edge - x) / factor + x for edge in (self.left, self.right)), *self._rows(factor, y))
+        left, right = ((edge - x) / factor + x for edge in (self.left, self.right))
+        bottom, top = ((edge - y) / factor + y for edge in (self.bottom, self.top))
+        new = View(left, right, bottom, top)
         largest = max(map(abs, (new.left, new.right, new.bottom, new.top)))
         return self if min(new.width, new.height) < _SMALLEST * largest else new
-
-    def _rows(self, factor: float, y: float) -> tuple[float, float]:
-        return (self.bottom - y) / factor + y, (self.top - y) / factor + y
 
     def inside(self, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.bool_]:
         """Which points (n,) it shows."""

@@ -111,6 +111,7 @@ class LatentPlot(Dock):
         layout.addWidget(self.run_row)
         layout.addWidget(self.legend)
         layout.addWidget(self.count_label)
+        layout.addWidget(self.actions_box.edit_work.run_row)
         layout.addWidget(self.actions_box)
 
     def _wire(self) -> None:
@@ -151,6 +152,7 @@ class LatentPlot(Dock):
         self.listen(self.session.selection_changed, self._on_selection)
         self.listen(self.session.current_changed, self.canvas.set_current)
         self.listen(self.session.state_changed, self._on_state)
+        self.listen(self.session.history_changed, self._update_words)
         self.listen(self._work.state_changed, self.run_row.on_state)
         self._set_palette()
         self._on_result(self.session.result)
@@ -159,6 +161,7 @@ class LatentPlot(Dock):
 
     def _disconnect(self) -> None:
         self.runner.abandon()
+        self.actions_box.edit_work.abandon()
 
     def _on_layer_added(self, _event: Any) -> None:
         adopt_result(self._viewer, self.session)
