@@ -4,6 +4,7 @@ from napari_harmony.objectives.added import added_term
 from napari_harmony.objectives.context import Context, make_branches, mixed_precision
 from napari_harmony.objectives.cross_contrastive import ContentAgreement, ContentPrior, ContrastTarget, PoseTarget
 from napari_harmony.objectives.data import Batch, Branch
+from napari_harmony.objectives.diffusion import DiffusionFeedback, LoopSettings
 from napari_harmony.objectives.forward import Fit
 from napari_harmony.objectives.harmony_2022 import Harmony2022, published_copy, published_gamma
 from napari_harmony.objectives.harmony_2022_volumes import (
@@ -11,6 +12,8 @@ from napari_harmony.objectives.harmony_2022_volumes import (
     published_volume_branches,
     published_volume_copy,
 )
+from napari_harmony.objectives.independence import AdversarialIndependence, Controls, IndependencePenalty
+from napari_harmony.objectives.loocc import LeaveOneOutCycle
 from napari_harmony.objectives.reconstruction import Reconstruction
 from napari_harmony.objectives.rehearsal import Rehearsal
 from napari_harmony.objectives.seeds import SeedPoses, SeedVolumes
@@ -19,15 +22,21 @@ from napari_harmony.objectives.views import Views
 from napari_harmony.objectives.volume_context import VolumeContext, VolumeFit, make_volume_branches, random_poses
 
 __all__ = [
+    "AdversarialIndependence",
     "Batch",
     "Branch",
     "ContentAgreement",
     "ContentPrior",
     "Context",
     "ContrastTarget",
+    "Controls",
+    "DiffusionFeedback",
     "Fit",
     "Harmony2022",
     "Harmony2022Volumes",
+    "IndependencePenalty",
+    "LeaveOneOutCycle",
+    "LoopSettings",
     "Objective",
     "PoseTarget",
     "Reconstruction",

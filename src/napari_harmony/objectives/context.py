@@ -19,9 +19,10 @@ from napari_harmony.objectives.forward import (
     fit,
     seeded_hypotheses,
 )
+from napari_harmony.objectives.perturbation import Redrawn, changeable, changed_values, likeliest, read_images
 from napari_harmony.objectives.seeds import SeedPoses
 from napari_harmony.objectives.views import Views
-from napari_harmony.transforms import Pose2D, apply_ctf, render
+from napari_harmony.transforms import Pose2D, apply_ctf, map_of, render
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,39 @@ class Context(Views):
         drawn = render(self.pictures[0].detach(), pose, fast=True)
         clean = apply_ctf(drawn, None if batch.ctf is None else batch.ctf[others]) * gain[:, None, None]
         return pose, clean + torch.randn(clean.shape, generator=generator, device=device)
+
+    @property
+    def factors(self) -> tuple[str, ...]:
+        """Transformations, and the defocus where particles differ in it."""
+        ctf = self.batch.ctf
+        differ = ctf is not None and not torch.equal(ctf, ctf[:1].expand_as(ctf))
+        return (*changeable(self.network.transformations), *(("defocus",) if differ else ()))
+
+    def redraw(self, factor: str, rows: slice) -> Redrawn:
+        """As in ``Views``. Another defocus is that of another particle: the batch knows no parameters of CTFs."""
+        transformations, before = self.network.transformations, self.original.encoding[rows]
+        values, ctf = likeliest(before), self.batch.ctf
+        changed = next((t for t in transformations if t.name == factor), None)
+        if changed is not None:
+            values = changed_values(values, changed, self.network.shape.box, self.generator)
+        elif ctf is not None:
+            ctf = ctf.roll(1 + self._random_below(len(ctf) - 1), dims=0)
+        grey = values.pop("contrast", None)
+        drawn = render(self.pictures[0][rows], map_of(values, transformations), fast=True)
+        drawn = apply_ctf(drawn, None if ctf is None else ctf[rows])
+        if grey is not None:
+            # gain and offset are those of the recorded image, as in the fit
+            drawn = grey[:, 0, None, None] * drawn + grey[:, 1, None, None]
+            values["contrast"] = grey
+        noise = torch.randn(drawn.shape, generator=self.generator, device=drawn.device)
+        with mixed_precision(drawn.device):
+            after = self.network.encode(drawn + noise)
+        wanted = None if changed is None else changed.features(values[factor]).detach()
+        return Redrawn(read_images(before, transformations), read_images(after, transformations), wanted)
+
+    def _random_below(self, count: int) -> int:
+        """A whole number from 0 to ``count - 1``; 0 where there is none."""
+        return int(torch.randint(max(1, count), (1,), generator=self.generator, device=self.generator.device))
 
 
 def mixed_precision(device: torch.device) -> torch.autocast:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from napari_harmony.objectives.data import Batch, Branch
+from napari_harmony.objectives.perturbation import Redrawn
 
 
 @dataclass(frozen=True)
@@ -55,4 +56,16 @@ class Views(ABC):
         """Particles drawn anew under known poses, with new noise: poses (n,), contents (n, d), what is said of them.
 
         ``shift_spread`` is the standard deviation of the shifts per axis, as a fraction of the shift bound.
+        """
+
+    @property
+    @abstractmethod
+    def factors(self) -> tuple[str, ...]:
+        """The physical factors that can be changed one at a time when the particles are drawn anew."""
+
+    @abstractmethod
+    def redraw(self, factor: str, rows: slice) -> Redrawn:
+        """Some of the particles as the network sees them, drawn anew with ``factor`` alone changed, and new noise.
+
+        Gradients pass through picture, pose and both encodings.
         """
