@@ -13,12 +13,14 @@ from napari_harmony.analysis.disentanglement.assess import (
     cross_talk,
 )
 from napari_harmony.analysis.disentanglement.dependence import explained, information
+from napari_harmony.analysis.disentanglement.leakage import Leak, Leakage, leak_between, leakage_of
 from napari_harmony.analysis.disentanglement.scores import Dci, dci, factorvae, mig, sap
 from napari_harmony.analysis.disentanglement.tables import study_of_estimates, study_of_tables
 from napari_harmony.analysis.disentanglement.tracking import (
     ContentTracking,
     Direction,
     content_tracking,
+    frames_along,
     frames_along_axes,
 )
 from napari_harmony.analysis.disentanglement.variables import (
@@ -35,6 +37,8 @@ __all__ = [
     "Dci",
     "Direction",
     "Disentanglement",
+    "Leak",
+    "Leakage",
     "Study",
     "Variable",
     "angles",
@@ -47,9 +51,12 @@ __all__ = [
     "dci",
     "explained",
     "factorvae",
+    "frames_along",
     "frames_along_axes",
     "information",
     "labels",
+    "leak_between",
+    "leakage_of",
     "mig",
     "numbers",
     "rotations",

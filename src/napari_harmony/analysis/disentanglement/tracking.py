@@ -26,6 +26,8 @@ AMBIGUOUS, LEAK = 0.75, 0.9
 DEAD = 0.1
 #: Particles, directions and steps that ``frames_along_axes`` draws.
 ANCHORS, DIRECTIONS, STEPS = 16, 8, 5
+#: A shift or rotation is along or about one axis where that alone explains this part of it.
+_ONE_AXIS = 0.9
 #: What a direction can be.
 CONTENT, MIXED, POSE, NOISE = "content", "ambiguous with pose", "pose leakage", "noise"
 
@@ -39,7 +41,8 @@ class Direction:
     consistency : how alike the changed parts of the picture are for any two particles
     overlap : how much they are those of the direction that is most alike, on average over particles
     leak : the share of the change that a change of pose explains
-    leaks_as : the change of pose that alone explains most: shift, rotation, scale, contrast or offset
+    leaks_as : the change of pose that alone explains most: shift, rotation, scale, contrast or offset; a shift along
+        one axis, and a rotation in space about one axis, with its name, as in ``shift x`` or ``rotation about z``
     activity : size of the change of one step, root of the sum of squares over pixels, in units of the noise; any >= 0
     verdict : ``content``, ``ambiguous with pose``, ``pose leakage`` or ``noise``
     score : consistency, times what does not overlap, times what does not leak
@@ -114,10 +117,28 @@ def frames_along_axes(codes: NDArray, decode: Callable[[NDArray[np.float32]], ND
     codes = codes[np.lexsort(codes.T[::-1])]  # the same particles and signs whatever the order of the rows
     _, spread, axes = np.linalg.svd(codes - codes.mean(axis=0), full_matrices=False)
     ways = (spread[:, None] / np.sqrt(len(codes)) * axes)[:DIRECTIONS]
-    anchors = codes[np.random.default_rng(seed).permutation(len(codes))[:ANCHORS]]
-    moved = np.linspace(-1, 1, STEPS)[:, None] * ways[:, None]
-    pictures = decode((anchors[:, None, None] + moved).reshape(-1, codes.shape[1]).astype(np.float32))
-    return pictures.reshape(len(anchors), len(ways), STEPS, *pictures.shape[1:])
+    return frames_along(codes[np.random.default_rng(seed).permutation(len(codes))[:ANCHORS]], ways, decode)
+
+
+def frames_along(
+    anchors: NDArray, directions: NDArray, decode: Callable[[NDArray[np.float32]], NDArray], steps: int = STEPS
+) -> NDArray:
+    """Frames for ``content_tracking`` along any directions of a content code.
+
+    Parameters
+    ----------
+    anchors : (particles, d) codes from which to move to both sides
+    directions : (directions, d), each of the length of one standard deviation
+    decode : gives pictures (m, box, box) or (m, box, box, box), without noise, of codes (m, d)
+    steps : from minus to plus one standard deviation
+
+    Returns
+    -------
+    (particles, directions, steps, box, box), or (..., box, box, box)
+    """
+    moved = np.linspace(-1, 1, steps)[:, None] * directions[:, None]
+    pictures = decode((anchors[:, None, None] + moved).reshape(-1, anchors.shape[1]).astype(np.float32))
+    return pictures.reshape(len(anchors), len(directions), steps, *pictures.shape[1:])
 
 
 def _verdict(leak: float, alive: bool) -> str:
@@ -157,19 +178,34 @@ def _overlap(parts: NDArray[np.float64], alive: NDArray[np.bool_]) -> NDArray[np
 def _leak(pictures: NDArray[np.float64], changes: NDArray[np.float64]) -> tuple[float, str]:
     """Share of the squares of changes (particles, steps, ...) that tangents explain, and the group that explains most.
 
-    Tangents are those of the mean frame of each particle.
+    Tangents are those of the picture half way along each step: a turn of many degrees is no straight line, so that
+    those of one picture would not explain all of it.
     """
     total, whole = 0.0, 0.0
     single: dict[str, float] = {}
     for frames, steps in zip(pictures, changes, strict=True):
-        moved = steps.reshape(len(steps), -1)
-        groups = tangents(frames.mean(axis=0))
-        total += float((moved**2).sum())
-        whole += _explained(moved, np.concatenate(list(groups.values())))
-        for name, group in groups.items():
-            single[name] = single.get(name, 0.0) + _explained(moved, group)
-    best = max(single, key=single.__getitem__)
-    return (float(np.clip(whole / total, 0, 1)), best) if total > 0 else (0.0, best)
+        for here, there, step in zip(frames[:-1], frames[1:], steps, strict=True):
+            moved, groups = step.reshape(1, -1), tangents(0.5 * (here + there))
+            total += float((moved**2).sum())
+            whole += _explained(moved, np.concatenate(list(groups.values())))
+            for name, group in (*groups.items(), *_single_axes(groups)):
+                single[name] = single.get(name, 0.0) + _explained(moved, group)
+    best = max(groups, key=single.__getitem__)
+    if not total > 0:
+        return 0.0, best
+    alone = [name for name, _ in _single_axes(groups) if name.startswith(best)]
+    name = next((name for name in alone if single[name] > _ONE_AXIS * single[best]), best)
+    return float(np.clip(whole / total, 0, 1)), name
+
+
+def _single_axes(groups: Mapping[str, NDArray[np.float64]]) -> list[tuple[str, NDArray[np.float64]]]:
+    """Shifts along and, in space, rotations about single axes, each a group (1, pixels) of its own."""
+    shifts, turns = groups["shift"], groups["rotation"]
+    found = [(f"shift {axis}", shifts[i : i + 1]) for i, axis in enumerate("zyx"[-len(shifts) :])]
+    if len(turns) > 1:
+        # of the axes z, y, x in pairs: zy, zx, yx
+        found += [(f"rotation about {axis}", turns[i : i + 1]) for i, axis in enumerate("xyz")]
+    return found
 
 
 def _explained(moved: NDArray[np.float64], group: NDArray[np.float64]) -> float:
@@ -187,7 +223,7 @@ def tangents(picture: NDArray[np.float64]) -> Mapping[str, NDArray[np.float64]]:
     ----------
     picture : (box, box) or (box, box, box); rotation and scale are about pixel ``box // 2``
     """
-    slopes = np.gradient(picture)
+    slopes = [_slope(picture, axis) for axis in range(picture.ndim)]
     places = np.meshgrid(*(np.arange(size) - size // 2 for size in picture.shape), indexing="ij")
     axes = range(picture.ndim)
     turns = [places[i] * slopes[j] - places[j] * slopes[i] for i in axes for j in axes if i < j]
@@ -200,3 +236,15 @@ def tangents(picture: NDArray[np.float64]) -> Mapping[str, NDArray[np.float64]]:
         "offset": [np.ones_like(picture)],
     }
     return {name: np.stack([image.ravel() for image in group]) for name, group in groups.items()}
+
+
+def _slope(picture: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """Derivative along an axis, exact for what the pixels hold: differences of neighbours miss the finest detail."""
+    count = picture.shape[axis]
+    frequency = 2j * np.pi * np.fft.rfftfreq(count)
+    if count % 2 == 0:
+        frequency[-1] = 0  # which way it leans cannot be known
+    shape = [1] * picture.ndim
+    shape[axis] = -1
+    spectrum = np.fft.rfft(picture, axis=axis) * frequency.reshape(shape)
+    return np.fft.irfft(spectrum, n=count, axis=axis)
