@@ -2,7 +2,7 @@
 
 An edit is a small frozen value that goes to JSON and back. :func:`apply_edit` makes a new result of a result; it reads
 no images. The averages of the classes that changed are then due, which :func:`due_averages` lists, and are computed
-from the particles by :func:`napari_harmony.engine.reaverage.average_again`.
+from the particles by :func:`recompute`.
 
 An edit changes no number of a class that it does not name. A class that loses all its particles keeps its number and
 stands empty, and new classes get the next number, so that "class 7" means the same before and after; :class:`Renumber`
@@ -35,6 +35,7 @@ from napari_harmony.edits.kinds import (
     Turn,
     describe,
 )
+from napari_harmony.edits.recompute import recompute
 
 __all__ = [
     "Assign",
@@ -59,6 +60,7 @@ __all__ = [
     "junked_from",
     "last_words",
     "read_edits",
+    "recompute",
     "to_json",
     "with_averages",
     "write_edits",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from napari_harmony.engine.events import Done, Event
@@ -66,6 +66,18 @@ def cluster(particles: Particles, result: Result, settings: Settings) -> Iterato
     Poses start from those of ``result``. Errors as for :func:`fit`.
     """
     yield from _in_words(_cluster(_run(particles, settings, None, False), result))
+
+
+def average_classes(
+    particles: Particles, result: Result, classes: Sequence[int], *, device: str = "auto"
+) -> Iterator[Event]:
+    """Average some classes of a result again in the poses it has, after edits; ends with ``Done(Averaged)``.
+
+    Errors as for :func:`fit`.
+    """
+    from napari_harmony.engine import reaverage
+
+    yield from _in_words(reaverage.average_classes(particles, result, classes, device))
 
 
 def _run(particles: Particles, settings: Settings, checkpoint: Path | None, resume: bool) -> Run | VolumeRun:
