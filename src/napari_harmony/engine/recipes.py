@@ -65,9 +65,11 @@ def recipe_for(card: ModelCard, seeded: bool, particles: int, batch: int) -> Rec
 
 
 def with_additions(recipe: Recipe, card: ModelCard) -> Recipe:
-    """The recipe with the objectives that the card adds to Harmony's own."""
+    """The recipe with the objectives that the card adds to Harmony's own, less those of its own that they replace."""
     added = tuple(added_term(addition_of(word), card) for word in card.additions)
-    return replace(recipe, objective=Objective((*recipe.objective.terms, *added)))
+    replaced = {name for term in added for name in term.replaces}
+    own = tuple(term for term in recipe.objective.terms if term.name not in replaced)
+    return replace(recipe, objective=Objective((*own, *added)))
 
 
 def harmony_recipe(card: ModelCard, seeded: bool) -> Recipe:

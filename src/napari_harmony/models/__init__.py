@@ -1,6 +1,7 @@
 """Encoder, decoder and pose heads, and the files of a trained model. Loads torch."""
 
 from napari_harmony.models.card import FORMAT_VERSION, ModelCard
+from napari_harmony.models.diffusion import DiffusionDecoder
 from napari_harmony.models.encoding import Encoding, Proposals
 from napari_harmony.models.model import ContentMixture, HarmonyModel, build_network, model_files
 from napari_harmony.models.network import HarmonyNetwork, NetworkShape, PoseNetwork
@@ -13,6 +14,7 @@ __all__ = [
     "BOX_2022",
     "FORMAT_VERSION",
     "ContentMixture",
+    "DiffusionDecoder",
     "Encoding",
     "Harmony2022Network",
     "Harmony2022VolumeNetwork",

@@ -11,8 +11,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from napari_harmony.additions import addition_of
 from napari_harmony.errors import InputError
 from napari_harmony.models.card import ModelCard, read_card
+from napari_harmony.models.diffusion import DiffusionDecoder
 from napari_harmony.models.network import HarmonyNetwork, PoseNetwork
 from napari_harmony.models.network_2022 import Harmony2022Network
 from napari_harmony.models.network_2022_volumes import Harmony2022VolumeNetwork
@@ -110,8 +112,15 @@ def build_network(card: ModelCard) -> PoseNetwork | VolumePoseNetwork:
     if card.objective == "harmony-2022":
         return Harmony2022VolumeNetwork(card.shape) if card.dimensions == 3 else Harmony2022Network(card.shape)
     if card.objective == "harmony":
-        return VolumeNetwork(card.shape) if card.dimensions == 3 else HarmonyNetwork(card.shape)
+        return _with_decoder(VolumeNetwork(card.shape) if card.dimensions == 3 else HarmonyNetwork(card.shape), card)
     raise InputError(f"objective: '{card.objective}' is unknown; choose from harmony, harmony-2022.")
+
+
+def _with_decoder(network: HarmonyNetwork | VolumeNetwork, card: ModelCard) -> HarmonyNetwork | VolumeNetwork:
+    """The network, with a diffusion decoder as ``sharp`` where the card has that addition."""
+    if any(addition_of(word).name == "diffusion" for word in card.additions):
+        network.sharp = DiffusionDecoder(card.shape, card.dimensions, 2 * network.encoder.width)
+    return network
 
 
 def model_files(path: str | os.PathLike[str]) -> tuple[Path, Path]:

@@ -45,6 +45,8 @@ class Term(ABC, Generic[ViewsT]):
 
     name: str
     weight: Weight
+    #: Names of terms of a recipe that this one takes the place of.
+    replaces: tuple[str, ...] = ()
 
     @abstractmethod
     def __call__(self, context: ViewsT) -> tuple[Tensor, dict[str, Tensor]]:
