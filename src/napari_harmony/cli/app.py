@@ -232,6 +232,27 @@ def extract(
 
 
 @app.command()
+def edit(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of a finished run.", show_default=False)],
+    edits: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="Edits to replay: an edits.json, or a folder with one.", show_default=False),
+    ],
+    target: Annotated[
+        Path, typer.Option("-o", "--output", metavar="OUT2", help="Folder for the edited result.", show_default=False)
+    ],
+    device: options.Device = "auto",
+    output_format: Annotated[str, typer.Option("--format", metavar="star|relion", help=options.FORMAT_HELP)] = "star",
+    json_progress: options.JsonProgress = False,
+) -> None:
+    """Replay on OUT what was merged, split, junked or moved by hand in napari, and write the result into OUT2."""
+    from napari_harmony.cli.edit import EditJob, run_edit
+
+    options.check_format(output_format)
+    run_edit(EditJob(out, edits, target, device, json_progress, output_format == "relion"))
+
+
+@app.command()
 def info(
     path: Annotated[
         Path, typer.Argument(metavar="FILE", help="Particles, an OUT folder, or a model.", show_default=False)

@@ -79,7 +79,7 @@ def run_align(job: Job, settings: Settings) -> Result:
             write_output(
                 job.target, particles, result, model=done.model or model, settings=settings, relion_job=job.relion_job
             )
-        _announce(reporter, job.target, result)
+        announce(reporter, job.target, result)
     return result
 
 
@@ -189,7 +189,7 @@ def _with_provenance(result: Result, seconds: dict[str, float], heard: list[str]
     return replace(result, summary={**result.summary, "seconds": rounded, "warnings": told})
 
 
-def _announce(reporter: Reporter, folder: Path, result: Result) -> None:
+def announce(reporter: Reporter, folder: Path, result: Result) -> None:
     """Say in one line what came out; warnings of the run before it."""
     for warning in result.warnings:
         reporter.note(f"Warning: {warning}")

@@ -19,6 +19,7 @@ from napari_harmony.edits.apply import (
     edits_of,
     junked_from,
     last_words,
+    remarks,
     with_averages,
 )
 from napari_harmony.edits.complete import complete, is_complete
@@ -61,6 +62,7 @@ __all__ = [
     "last_words",
     "read_edits",
     "recompute",
+    "remarks",
     "to_json",
     "with_averages",
     "write_edits",

@@ -11,7 +11,19 @@ import pandas as pd
 
 from napari_harmony.edits.complete import complete, target_frame
 from napari_harmony.edits.files import from_json, to_json
-from napari_harmony.edits.kinds import Assign, Edit, Junk, Keep, Merge, Renumber, Restore, Split, Turn, describe
+from napari_harmony.edits.kinds import (
+    Assign,
+    Edit,
+    Junk,
+    Keep,
+    Merge,
+    Renumber,
+    Restore,
+    Split,
+    Turn,
+    class_words,
+    describe,
+)
 from napari_harmony.edits.state import (
     AGAIN,
     DUE,
@@ -32,7 +44,7 @@ if TYPE_CHECKING:
 
     from napari_harmony.results import Result
 
-_JUNK = "junk"
+_JUNK, _EDITED = "junk", "edited by hand:"
 _ANGLES = ["rot", "tilt", "psi"]
 
 
@@ -84,6 +96,20 @@ def averaged_again(result: Result) -> tuple[int, ...]:
 def junked_from(result: Result) -> NDArray[np.int64]:
     """The class (n,) that each particle was junked from by hand and would be restored to, 0 for none."""
     return by_class(result.summary.get(JUNKED), len(result))
+
+
+def remarks(result: Result, warnings: Iterable[str] = ()) -> list[str]:
+    """Warnings with what edits leave to be said of a result: which averages are due, and which halves share poses."""
+    kept = [text for text in warnings if not text.startswith(_EDITED)]
+    due, again = due_averages(result), averaged_again(result)
+    if due:
+        kept.append(f"{_EDITED} {class_words(due)} not averaged since")
+    if again:
+        kept.append(
+            f"{_EDITED} the resolution of {class_words(again)} is an upper bound, for both half sets have the poses of "
+            "one run"
+        )
+    return kept
 
 
 def with_averages(

@@ -153,10 +153,11 @@ def describe(edit: Edit) -> str:
     if isinstance(edit, Renumber):
         return "number the classes anew"
     verb = {Merge: "merge", Junk: "junk", Keep: "keep only", Restore: "restore"}[type(edit)]
-    return f"{verb} {_classes(edit.classes)}"
+    return f"{verb} {class_words(edit.classes)}"
 
 
-def _classes(numbers: tuple[int, ...]) -> str:
+def class_words(numbers: tuple[int, ...]) -> str:
+    """Some classes in words: "class 2", "classes 2 and 5", "classes 1, 2, 3, 4, 5, 6, ..."."""
     words = [str(number) for number in numbers[:6]] + (["..."] if len(numbers) > 6 else [])
     if len(numbers) == 1:
         return f"class {words[0]}"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from napari_harmony.edits import edits_of, remarks, write_edits
 from napari_harmony.errors import InputError
 from napari_harmony.outputs import names
 from napari_harmony.outputs.averages import write_averages
@@ -108,12 +109,15 @@ def write_output(
     check_target(folder, [particles.path] if particles.path is not None else [])
     summary = summarise(particles, result, settings)
     curves = masked_curves(result)
+    summary["warnings"] = remarks(result, summary["warnings"])
     if not particles.pixel_size_known and UNKNOWN_PIXEL_SIZE not in summary["warnings"]:
         summary["warnings"].append(UNKNOWN_PIXEL_SIZE)
     with staged(folder, (*names.OWNED, *names.volumes_in(folder))) as stage:
         _write_tables(stage, folder, particles, result)
         write_averages(stage, result)
         write_frc(stage / names.FRC, result)
+        if edits := edits_of(result):
+            write_edits(stage / names.EDITS, edits)
         write_masked_fsc(stage, result, curves)
         if model is not None:
             model.save(stage)

@@ -15,6 +15,7 @@ FRC = "frc.csv"  # of subtomograms too: the correlation of shells
 MODEL = ("model.safetensors", "model.json")
 SUMMARY = "summary.json"
 REPORT = "report.html"
+EDITS = "edits.json"  # only where the result was edited by hand
 CHECKPOINT = ".checkpoint"
 
 #: RELION's names for the files of a finished 2D classification, read by its Select job.
@@ -22,7 +23,10 @@ RELION_ROOT = "run_it025"
 RELION_JOB = tuple(f"{RELION_ROOT}_{part}" for part in ("data.star", "model.star", "optimiser.star", "classes.mrcs"))
 
 #: Every name a run may write. A new run replaces those of an earlier one and touches nothing else in the folder.
-OWNED = (PARTICLES, PARTICLES_IMAGES, PARTICLES_CS, AVERAGES, *HALVES, FRC, *MODEL, SUMMARY, REPORT, *RELION_JOB)
+OWNED = (
+    *(PARTICLES, PARTICLES_IMAGES, PARTICLES_CS, AVERAGES, *HALVES, FRC),
+    *(*MODEL, SUMMARY, REPORT, EDITS, *RELION_JOB),
+)
 
 _CLASS = re.compile(rf"class_\d{{3,}}(_half[12]|_mask)?\.mrc|class_\d{{3,}}_fsc\.star|{RELION_ROOT}_class\d{{3,}}\.mrc")
 
