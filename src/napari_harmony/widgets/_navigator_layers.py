@@ -132,7 +132,7 @@ class NavigatorLayers:
         if there is not None:
             self._viewer.layers.remove(there)
         active = self._viewer.layers.selection.active
-        text = {"string": "{label}", "color": _CAPTION_COLOUR, "size": 9, "anchor": "upper_left"}
+        text = {"string": "{label}", "color": _CAPTION_COLOUR, "size": 9, "anchor": "lower_left"}
         flat = {key: value for key, value in flat_space(space_of(beside)).items() if key in ("units", "axis_labels")}
         self._viewer.add_points(
             places,

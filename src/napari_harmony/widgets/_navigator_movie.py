@@ -49,6 +49,7 @@ class MovieBox(QWidget):
         self.frames_spin.setRange(2, 500)
         self.frames_spin.setValue(_FRAMES)
         self.frames_spin.setSuffix(" frames")
+        self.frames_spin.setMinimumWidth(100)
         self.frames_spin.setToolTip(f"Frames of the exported series, from {-LIMIT:g} to {LIMIT:g}.")
         self.export_button = QPushButton("E&xport...")
         self.export_button.setToolTip("Write the direction as a series of MRC files, the other sliders as they stand.")

@@ -83,26 +83,25 @@ class NavigatorPanel(QScrollArea):
         found.addWidget(self.movie)
         found.addWidget(self.swap)
         self._body = QWidget()
-        find = QHBoxLayout()
-        find.addWidget(self.among_label)
-        find.addWidget(self.among_box, 1)
-        find.addWidget(self.find_button, 1)
+        among = QHBoxLayout()
+        among.addWidget(self.among_label)
+        among.addWidget(self.among_box, 1)
         layout = QVBoxLayout(self._body)
         layout.setSpacing(6)
         layout.addWidget(self.status_label)
-        layout.addLayout(find)
-        for widget in (self.run_row, self.message_label, self._found_part):
+        layout.addLayout(among)
+        for widget in (self.find_button, self.run_row, self.message_label, self._found_part):
             layout.addWidget(widget)
         layout.addStretch(1)
         self.setWidget(self._body)
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setMinimumWidth(300)
+        self.setMinimumWidth(315)
 
     def sizeHint(self) -> QSize:
         """As high as the contents, but never more than a small screen has."""
-        return QSize(320, min(700, self._body.sizeHint().height()))
+        return QSize(330, min(700, self._body.sizeHint().height()))
 
     def show_state(self, status: str, reason: str, *, found: bool, busy: bool, sharp: bool) -> None:
         """Enable what can be done.

@@ -9,7 +9,7 @@ from qtpy.QtCore import QSignalBlocker, QSize, Qt, Signal
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import QFrame, QGridLayout, QLabel, QLineEdit, QScrollArea, QSlider, QVBoxLayout, QWidget
 
-from napari_harmony.widgets._navigator_words import COLOURS, SHORT, meaning, score_tip
+from napari_harmony.widgets._navigator_words import COLOURS, SHORT, tip
 from napari_harmony.widgets._navigator_work import LIMIT, name_of
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class PatientSlider(QSlider):
 
 
 class DirectionRow(QWidget):
-    """Name, verdict and score of one direction over its slider.
+    """Name and score of one direction over its slider.
 
     Signals
     -------
@@ -63,7 +63,7 @@ class DirectionRow(QWidget):
         self.name_edit.setToolTip("What you call this direction; exported files are called so too.")
         self.name_edit.editingFinished.connect(self._on_name)
         self._name = name
-        self.verdict_label, self.score_label, self.value_label = QLabel(), QLabel(), QLabel()
+        self.score_label, self.value_label = QLabel(), QLabel()
         self.slider = PatientSlider()
         self.slider.setRange(round(-LIMIT * _TICKS), round(LIMIT * _TICKS))
         self.slider.setSingleStep(_TICKS // 10)
@@ -71,7 +71,7 @@ class DirectionRow(QWidget):
         self.slider.setToolTip(_SLIDER_TIP)
         self.slider.valueChanged.connect(self._on_slider)
         self.slider.sliderReleased.connect(self.released)
-        self.value_label.setMinimumWidth(self.fontMetrics().horizontalAdvance("-0.00"))
+        self.value_label.setMinimumWidth(self.fontMetrics().horizontalAdvance(_in_deviations(-0.05)))
         self.value_label.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self._arrange()
         self._show_scores(direction)
@@ -84,26 +84,21 @@ class DirectionRow(QWidget):
         grid.setVerticalSpacing(0)
         grid.setColumnStretch(0, 1)
         grid.addWidget(self.name_edit, 0, 0)
-        grid.addWidget(self.verdict_label, 0, 1)
-        grid.addWidget(self.score_label, 0, 2)
+        grid.addWidget(self.score_label, 0, 1, 1, 2)
         grid.addWidget(self.slider, 1, 0, 1, 2)
         grid.addWidget(self.value_label, 1, 2)
 
     def _show_scores(self, direction: Direction | None) -> None:
-        self.verdict_label.setVisible(direction is not None)
         if direction is None:
-            self.score_label.setText("")
-            self.score_label.setToolTip("This direction was not scored.")
+            self.score_label.setText("not scored")
             return
-        self.verdict_label.setText(SHORT[direction.verdict])
-        colour = COLOURS[direction.verdict]
-        self.verdict_label.setStyleSheet(
-            f"background: {colour}; color: white; border-radius: 3px; padding: 0px 4px; font-weight: bold;"
+        self.score_label.setText(f"{SHORT[direction.verdict]} {direction.score:.2f}")
+        self.score_label.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.score_label.setStyleSheet(
+            f"background: {COLOURS[direction.verdict]}; color: white; border-radius: 3px; padding: 1px 4px;"
         )
-        self.verdict_label.setToolTip(meaning(direction))
-        self.verdict_label.setAccessibleName(f"verdict: {direction.verdict}")
-        self.score_label.setText(f"{direction.score:.2f}")
-        self.score_label.setToolTip(score_tip(direction))
+        self.score_label.setToolTip(tip(direction))
+        self.score_label.setAccessibleName(f"{direction.verdict}, score {direction.score:.2f}")
 
     @property
     def value(self) -> float:
@@ -114,7 +109,7 @@ class DirectionRow(QWidget):
         """Put the slider there without a word to anybody; a particle may lie beyond its ends."""
         with QSignalBlocker(self.slider):
             self.slider.setValue(round(float(np.clip(value, -LIMIT, LIMIT)) * _TICKS))
-        self.value_label.setText(f"{value + 0.0:.2f}")
+        self.value_label.setText(_in_deviations(value))
 
     def show_name(self, name: str) -> None:
         """Show another name."""
@@ -125,7 +120,7 @@ class DirectionRow(QWidget):
         self.slider.setAccessibleName(name)
 
     def _on_slider(self, value: int) -> None:
-        self.value_label.setText(f"{value / _TICKS:.2f}")
+        self.value_label.setText(_in_deviations(value / _TICKS))
         self.moved.emit(value / _TICKS)
 
     def _on_name(self) -> None:
@@ -135,6 +130,11 @@ class DirectionRow(QWidget):
         elif text != self._name:
             self._name = text
             self.renamed.emit(text)
+
+
+def _in_deviations(value: float) -> str:
+    """A place along a direction, in standard deviations."""
+    return f"{value + 0.0:.2f} \N{GREEK SMALL LETTER SIGMA}"
 
 
 class DirectionRows(QScrollArea):

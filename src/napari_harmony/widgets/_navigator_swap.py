@@ -6,6 +6,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QGridLayout, QGroupBox, QLabel, QPushButton, QSpinBox, QWidget
 
 SLIDERS, PARTICLE = "sliders", "particle"
+_SPIN_WIDTH = 84  # pixels: six digits; what Qt asks for would be too wide for the dock
 _USE_TIP = "Take the particle that the viewer stands at."
 
 
@@ -26,7 +27,7 @@ class SwapBox(QGroupBox):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__("Content of A in the pose of B", parent)
         self.a_box = QComboBox()
-        self.a_box.addItem("the sliders", SLIDERS)
+        self.a_box.addItem("sliders", SLIDERS)
         self.a_box.addItem("particle", PARTICLE)
         self.a_box.setToolTip("Whose content: what the sliders show, or a particle.")
         self.a_spin, self.b_spin = QSpinBox(), QSpinBox()
@@ -40,6 +41,7 @@ class SwapBox(QGroupBox):
         )
         for spin in (self.a_spin, self.b_spin):
             spin.setRange(0, 0)
+            spin.setMinimumWidth(_SPIN_WIDTH)
             spin.valueChanged.connect(self.changed)
         for which, button in (("A", self.a_button), ("B", self.b_button)):
             button.setToolTip(_USE_TIP)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_harmony.analysis.disentanglement.tracking import AMBIGUOUS, CONTENT, LEAK, MIXED, NOISE, POSE
+from napari_harmony.analysis.disentanglement.tracking import AMBIGUOUS, CONTENT, DEAD, LEAK, MIXED, NOISE, POSE
 
 if TYPE_CHECKING:
     from napari_harmony.analysis.disentanglement import Direction
@@ -21,13 +22,13 @@ NO_MODEL = (
 )
 FEW = "This result has too few particles with a content code: directions need at least 8."
 READY = "Find directions looks for what differs between these particles; it takes about a minute."
-FOUND = "Drag a slider, or click a particle to start from it. Double-click a name to change it."
+FOUND = "Drag a slider, or click a particle to start from it. Names can be edited."
 LEAST = 8
 
 #: Colours that can be read on napari's light and dark theme.
 COLOURS = {CONTENT: "#3f9f5f", MIXED: "#c08a1e", POSE: "#d9534f", NOISE: "#8a8a8a"}
 
-#: What is drawn into the small space beside a score.
+#: What is written before a score, in little space.
 SHORT = {CONTENT: "content", MIXED: "pose?", POSE: "pose", NOISE: "noise"}
 
 
@@ -76,16 +77,17 @@ def meaning(direction: Direction) -> str:
     )
 
 
-def score_tip(direction: Direction) -> str:
-    """What the score of a direction is made of, and how to read it."""
-    return (
-        f"Content-tracking score {direction.score:.2f}, from 0 to 1; higher is better, and no truth is needed.\n"
-        f"Consistency {direction.consistency:.2f}: it changes the same part of every particle (1) or another one each "
-        "time (0).\n"
-        f"Overlap {direction.overlap:.2f}: another direction changes that part as well; near 0 is best.\n"
-        f"Leak {direction.leak:.2f}: share that a change of pose explains (mostly {direction.leaks_as}); below "
-        f"{AMBIGUOUS:g} is fine, above {LEAK:g} is pose.\n"
-        f"Activity {direction.activity:.2f}: size of the change of one step, in units of the noise.\n"
-        "A low score with a low leak: the direction mixes several changes; try more particles, or 'diffusion' and "
-        "'independence' under Advanced."
+def tip(direction: Direction) -> str:
+    """What the score of a direction means, what it is made of and what to do, as paragraphs that Qt wraps."""
+    score, consistency = f"{direction.score:.2f}", f"{direction.consistency:.2f}"
+    overlap, leak, activity = (f"{value:.2f}" for value in (direction.overlap, direction.leak, direction.activity))
+    lines = (
+        meaning(direction),
+        f"Content-tracking score {score}, from 0 to 1; higher is better, and no truth is needed. It is made of:",
+        f"consistency {consistency}: it changes the same part of every particle (1), or another part of each (0);",
+        f"overlap {overlap}: another direction changes that part as well; near 0 is best;",
+        f"leak {leak}: what a change of pose explains of it; below {AMBIGUOUS:g} is fine, above {LEAK:g} is pose;",
+        f"activity {activity}: how much one step changes, in units of the noise; below {DEAD:g} is nothing.",
+        "Low score, low leak: directions share parts of the particle. More particles or longer training may help.",
     )
+    return "".join(f"<p>{escape(line)}</p>" for line in lines)

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 #: How far sliders reach to both sides, in standard deviations of the particles.
 LIMIT = 2.0
-#: Of the noise that a diffusion decoder starts from: the same for all frames, so that they differ by the content alone.
-_SEED = 0
 
 
 def model_in(folder: str | None) -> Path | None:
@@ -70,13 +68,9 @@ def draw(model: Any, codes: NDArray[np.floating], *, sharp: bool = False) -> NDA
 
     The same codes always give the same pictures, sharp ones too.
     """
-    import torch
-
     from napari_harmony.models.canonical import canonical
 
-    content = torch.as_tensor(np.atleast_2d(codes), dtype=torch.float32)
-    pictures = canonical(model, content, sharp=sharp, seed=_SEED)
-    return np.asarray(pictures.detach().cpu() if isinstance(pictures, torch.Tensor) else pictures, dtype=np.float32)
+    return canonical(model, np.atleast_2d(codes), sharp=sharp)
 
 
 def shown_range(model: Any, navigation: Navigation) -> tuple[float, float]:

@@ -298,6 +298,7 @@ class NavigatorWidget(Dock):
     def _on_sharp_drawn(self, code: NDArray[np.floating], picture: NDArray[np.float32]) -> None:
         if self.place is not None and np.array_equal(code, self.place.code):
             self.panel.say("")
+            self._draw_timer.stop()  # the same place, not sharp
             self._show(picture)
 
     # -- content of A in the pose of B ------------------------------------------------------------------------------
@@ -323,8 +324,8 @@ class NavigatorWidget(Dock):
         if result is None or data is None or layer is None:
             return
         posed = work.in_pose_of(picture, result, swap.pose_particle, data.box)
-        a = "the sliders" if swap.content_particle is None else f"particle {swap.content_particle}"
-        self.layers.show(POSED, posed, layer, f"A: {a}, in the pose of B", self._limits)
+        a = "sliders" if swap.content_particle is None else str(swap.content_particle)
+        self.layers.show(POSED, posed, layer, f"A ({a}) posed as B", self._limits)
 
     def _on_swap_changed(self) -> None:
         if self.layers.has(POSED):
