@@ -1,0 +1,169 @@
+"""How much the content code tells of the transformations, without a truth: leakage.
+
+A critic learns on some particles to tell the content of a particle with its own transformation from the content with
+the transformation of another one. How well it does so on the other particles is a lower bound of the Jensen-Shannon
+divergence between the joint distribution and the product of the two. It says little of how narrow a dependence is, but
+has a scale: 0 for independent ones, 1 where every pair gives itself away. The mean of what the critic says of true
+pairs is the information in nats, as long as there is not more of it than the particles can show.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_harmony.analysis.disentanglement.variables import Variable, canonical_order, numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from napari_harmony.objectives.critics import Critic
+
+#: Fewer particles show nothing, and more of them would only take longer.
+FEWEST, MOST = 100, 2000
+#: How the critics learn.
+WIDTH, STEPS, BATCH, CHECK, PATIENCE = 64, 300, 256, 15, 75
+RATE, DECAY = 3e-3, 0.1
+#: One in so many of the particles to learn from decides when to stop.
+HELD = 5
+
+
+@dataclass(frozen=True)
+class Leak:
+    """What the content tells of something.
+
+    Attributes
+    ----------
+    share : Jensen-Shannon divergence of joint and product distribution over its largest value, log 2; 0 to 1
+    nats : mutual information, at least 0
+    """
+
+    share: float
+    nats: float
+
+
+@dataclass(frozen=True)
+class Leakage:
+    """What the content tells of the transformations.
+
+    Attributes
+    ----------
+    particles : that were used
+    overall : of all transformations together
+    factors : of each alone, by its name
+    """
+
+    particles: int
+    overall: Leak
+    factors: dict[str, Leak]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def leakage_of(content: NDArray, factors: Sequence[Variable], *, most: int = MOST, seed: int = 0) -> Leakage | None:
+    """What content codes tell of transformations, on particles that the critics did not learn from.
+
+    Parameters
+    ----------
+    content : (n, d) codes
+    factors : transformations of the same particles; each may have several numbers; none may be missing
+    most : particles that are used, evenly
+    seed : of critics and folds; the order of the particles does not matter
+
+    Returns
+    -------
+    None where there are fewer than ``FEWEST`` particles, or nothing varies.
+    """
+    code = numbers("content", content)
+    varying = tuple(factor for factor in factors if not factor.constant)
+    if len(code) < FEWEST or not varying or code.constant:
+        return None
+    order = canonical_order((code, *varying))[:: -(-len(code) // most)]
+    known = {factor.name: factor.rows(order).features() for factor in varying}
+    codes = code.rows(order).features()
+    found = {name: leak_between(codes, features, seed) for name, features in known.items()}
+    together = np.concatenate(list(known.values()), axis=1)
+    overall = leak_between(codes, together, seed) if len(found) > 1 else next(iter(found.values()))
+    return Leakage(len(order), overall, found)
+
+
+def leak_between(one: NDArray, two: NDArray, seed: int = 0) -> Leak:
+    """What values (n, a) tell of values (n, b): critics learn from either half and are read on the other."""
+    import torch
+
+    from napari_harmony.objectives.critics import dependence_share
+
+    order = np.random.default_rng(seed).permutation(len(one))
+    halves = order[::2], order[1::2]
+    joint, product = [], []
+    for fitted, read in (halves, halves[::-1]):
+        a, b = (_scaled(values, fitted) for values in (one, two))
+        critic = fit_critic(a[fitted], b[fitted], seed)
+        with torch.no_grad():
+            table = critic.table(a[read], b[read])
+        joint.append(table.diagonal())
+        product.append(_others(table))
+    pairs = torch.cat(joint)
+    return Leak(dependence_share(pairs, torch.cat(product)), max(0.0, float(pairs.mean())))
+
+
+def fit_critic(
+    a: Tensor, b: Tensor, seed: int = 0, steps: int = STEPS, width: int = WIDTH, patience: int = PATIENCE
+) -> Critic:
+    """A critic that has learned from pairs a (n, p), b (n, q), as it was when held-out ones liked it best.
+
+    It learns for ``steps`` batches, or until those have not liked it better for ``patience`` of them.
+    """
+    import torch
+
+    from napari_harmony.objectives.critics import Critic, critic_loss
+
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        critic = Critic(a.shape[1], b.shape[1], width)
+    held = torch.arange(len(a)) % HELD == 0
+    optimiser = torch.optim.AdamW(critic.parameters(), lr=RATE, weight_decay=DECAY)
+    best, least, at, taught = _weights(critic), float("inf"), 0, (~held).nonzero()[:, 0]
+    for step in range(steps):
+        rows = taught[torch.randperm(len(taught), generator=generator)[:BATCH]]
+        table = critic.table(a[rows], b[rows])
+        optimiser.zero_grad(set_to_none=True)
+        critic_loss(table.diagonal(), _others(table)).backward()
+        optimiser.step()
+        if step % CHECK == CHECK - 1:
+            with torch.no_grad():
+                table = critic.table(a[held], b[held])
+                loss = float(critic_loss(table.diagonal(), _others(table)))
+            if loss < least:
+                best, least, at = _weights(critic), loss, step
+            elif step - at >= patience:
+                break
+    critic.load_state_dict(best)
+    return critic
+
+
+def _weights(critic: Critic) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in critic.state_dict().items()}
+
+
+def _others(table: Tensor) -> Tensor:
+    """Entries of a square table that are not on its diagonal, flat."""
+    n = len(table)
+    return table.flatten()[:-1].view(n - 1, n + 1)[:, 1:].flatten()
+
+
+def _scaled(values: NDArray, fitted: NDArray[np.int64]) -> Tensor:
+    """Columns with mean 0 and variance 1 on the particles ``fitted``."""
+    import torch
+
+    spread = values[fitted].std(axis=0)
+    scaled = (values - values[fitted].mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    return torch.as_tensor(scaled, dtype=torch.float32)
