@@ -69,7 +69,7 @@ class LoopSettings:
 
     law: str = "measured"
     most: float | None = None
-    pressure: Weight = Weight(2.0, start=0.1, full=0.4)
+    pressure: Weight = Weight(1.0, start=0.1, full=0.4)
     settled: float = 0.6
     share: float = 0.25
     untold: float = 0.1
