@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from sklearn.mixture import GaussianMixture
 
+from napari_harmony.engine.insight import Traces
 from napari_harmony.engine.preprocess import Geometry, Prepared
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.train import TrainSettings, train
@@ -100,8 +101,12 @@ def train_network(
     device: torch.device,
     state_file: Path | None,
     batch: int = TrainSettings.batch,
+    traces: Traces | None = None,
 ) -> Work[Any]:
-    """Train the network of a card, from the state in ``state_file`` where there is one; arguments as for ``train``."""
+    """Train the network of a card, from the state in ``state_file`` where there is one; arguments as for ``train``.
+
+    ``traces`` takes up what the steps log.
+    """
     resume = TrainState.load(state_file) if state_file is not None and state_file.exists() else None
 
     def keep(state: TrainState) -> None:
@@ -123,6 +128,8 @@ def train_network(
             step = next(run)
         except StopIteration as stop:
             return stop.value
+        if traces is not None:
+            traces.add(step)
         yield step.done / step.total
 
 

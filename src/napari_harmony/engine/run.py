@@ -15,6 +15,7 @@ from napari_harmony.engine.clock import Clock
 from napari_harmony.engine.devices import choose_arithmetic, choose_device, describe_device
 from napari_harmony.engine.discovery import PLANS, Discovery, Search, discover, over_cluster
 from napari_harmony.engine.events import Event
+from napari_harmony.engine.insight import LEAKAGE, Traces, with_insight
 from napari_harmony.engine.learning import (
     cluster_content,
     content_mixture,
@@ -59,6 +60,7 @@ class Run:
         self.arithmetic = choose_arithmetic(self.device, settings.batch_memory)
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.clock = Clock(self._weights())
+        self.traces = Traces(addition.name for addition in settings.additions)
 
     def _weights(self) -> dict[str, float]:
         """Seconds that each stage takes on two cores, roughly: what matters is their ratio."""
@@ -66,7 +68,7 @@ class Run:
         search = n * over_cluster(settings.classes, max(2, n // 2)) * 1.5e-4
         learn = n * epochs(settings, seeded=True, particles=n) * 4e-4
         if settings.objective == "harmony-2022":
-            return {"reading": n * 2e-4, "training": learn, "proposing": n * 2e-4, "averaging": n * 1e-3}
+            return {"reading": n * 2e-4, "training": learn, "proposing": n * 2e-4, "averaging": n * 1e-3} | LEAKAGE
         return {
             "reading": n * 2e-4,
             "preparing the search": 3.0,
@@ -80,6 +82,7 @@ class Run:
             "training": learn,
             "proposing": n * 2e-4,
             "refining poses": n * 1e-3,
+            **LEAKAGE,
         }
 
     def read(self) -> Generator[Event, None, Prepared]:
@@ -119,11 +122,12 @@ class Run:
         basis = self.search(usable).basis(REFINE_BAND[self.settings.preset])
         model, proposals = yield from self._learn(usable, found)
         findings = yield from self.clock.follow("refining poses", self._finish(usable, rows, found, basis, proposals))
-        return self._result(prepared, findings), self._with_classes(model, usable, findings)
+        result = yield from self._result(prepared, findings)
+        return result, self._with_classes(model, usable, findings)
 
     def apply(self, model: HarmonyModel) -> Generator[Event, None, Result]:
         """Place every particle on the classes of a trained model."""
-        self.clock.weights = {"reading": 1.0, "proposing": 0.5, "searching": 4.0, "refining poses": 2.0}
+        self.clock.weights = {"reading": 1.0, "proposing": 0.5, "searching": 4.0, "refining poses": 2.0} | LEAKAGE
         prepared = yield from self.read()
         usable, rows = self.usable(prepared)
         templates, search, basis = self._model_templates(model, usable)
@@ -139,11 +143,11 @@ class Run:
         # Against the model's own averages: those of the new data would drift from its frame.
         work = self._finish(usable, rows, found, basis, proposals, templates=templates)
         findings = yield from self.clock.follow("refining poses", work)
-        return self._result(prepared, replace(findings, numbered=True))
+        return (yield from self._result(prepared, replace(findings, numbered=True)))
 
     def cluster(self, result: Result) -> Generator[Event, None, Result]:
         """Group content codes anew, and let particles and averages settle on the new classes."""
-        self.clock.weights = {"reading": 1.0, "grouping": 1.0, "settling classes": 4.0, "refining poses": 2.0}
+        self.clock.weights = {"reading": 1.0, "grouping": 1.0, "settling classes": 4.0, "refining poses": 2.0} | LEAKAGE
         codes = content_of(result, self.particles)
         prepared = yield from self.read()
         usable, rows = self.usable(prepared)
@@ -160,7 +164,8 @@ class Run:
         junk = torch.as_tensor(flags.to_numpy(dtype=bool)[rows])
         found = Discovery(posterior, sums, basis, None, junk, search.sigma)
         work = self._finish(usable, rows, found, basis, None, content)
-        return self._result(prepared, (yield from self.clock.follow("refining poses", work)))
+        findings = yield from self.clock.follow("refining poses", work)
+        return (yield from self._result(prepared, findings))
 
     def discover(self, usable: Prepared) -> Generator[Event, None, Discovery]:
         """The search, or what an interrupted run had found."""
@@ -196,7 +201,8 @@ class Run:
 
     def _train(self, usable: Prepared, card: ModelCard, seeds: SeedPoses | None) -> Work[PoseNetwork]:
         state = training_state(self.folder, self.resume)
-        return (yield from train_network(*network_input(usable), card, seeds, self.device, state))
+        work = train_network(*network_input(usable), card, seeds, self.device, state, traces=self.traces)
+        return (yield from work)
 
     def _fit_published(
         self, prepared: Prepared, usable: Prepared, rows: np.ndarray
@@ -219,7 +225,8 @@ class Run:
         coarse = search.basis(15.0)
         work = self._finish(usable, rows, found, coarse, proposals, move=False)
         findings = yield from self.clock.follow("averaging", work)
-        return self._result(prepared, findings), self._with_classes(model, usable, findings)
+        result = yield from self._result(prepared, findings)
+        return result, self._with_classes(model, usable, findings)
 
     def _finish(
         self,
@@ -290,13 +297,14 @@ class Run:
             )
         )
 
-    def _result(self, prepared: Prepared, findings: Findings) -> Result:
+    def _result(self, prepared: Prepared, findings: Findings) -> Generator[Event, None, Result]:
         provenance = {
             "device": describe_device(self.device),
             "objective": self.settings.objective,
             "seconds": {stage: round(seconds, 2) for stage, seconds in self.clock.seconds.items()},
         }
-        return assemble(prepared, findings, self.settings, self.particles.pixel_size, provenance)
+        result = assemble(prepared, findings, self.settings, self.particles.pixel_size, provenance)
+        return (yield from self.clock.follow("measuring leakage", with_insight(result, self.traces)))
 
     def _with_classes(self, model: HarmonyModel, usable: Prepared, findings: Findings) -> HarmonyModel:
         """The model with its classes: averages on its grid, and where each lies in content space."""

@@ -12,6 +12,7 @@ import torch
 from napari_harmony.engine.clock import Clock
 from napari_harmony.engine.devices import choose_device, describe_device
 from napari_harmony.engine.events import Event
+from napari_harmony.engine.insight import LEAKAGE, Traces, with_insight
 from napari_harmony.engine.learning import (
     ADDED_STEPS,
     cluster_content,
@@ -78,6 +79,7 @@ class VolumeRun:
         self.device = choose_device(settings.device)
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.clock = Clock(self._weights())
+        self.traces = Traces(addition.name for addition in settings.additions)
 
     def _weights(self) -> dict[str, float]:
         """Seconds that each stage takes on two cores, roughly: what matters is their ratio."""
@@ -85,7 +87,7 @@ class VolumeRun:
         search = n * over_cluster(self.settings.classes, max(2, n // 2)) * 4e-3 + 2
         if self.settings.objective == "harmony-2022":
             learn = 2.0 * STEPS_2022[self.settings.preset]
-            return {"reading": n * 2e-3, "training": learn, "proposing": n * 5e-3, "averaging": n * 2e-2}
+            return {"reading": n * 2e-3, "training": learn, "proposing": n * 5e-3, "averaging": n * 2e-2} | LEAKAGE
         return {
             "reading": n * 2e-3,
             **({"checking references": 5.0} if self.settings.references else {}),
@@ -99,6 +101,7 @@ class VolumeRun:
             "training": 0.4 * max(STEPS[preset], ADDED_STEPS[preset] if self.settings.additions else 0),
             "proposing": n * 2e-3,
             "refining poses": ROUNDS[self.settings.preset] * n * 2e-2,
+            **LEAKAGE,
         }
 
     def fit(self) -> Generator[Event, None, tuple[Result, HarmonyModel]]:
@@ -122,13 +125,13 @@ class VolumeRun:
         findings = yield from self.clock.follow("refining poses", self._finish(search, rows, found))
         origin = None if start is None else start.shift.cpu().numpy()
         findings = replace(findings, origin=origin, content=proposals.content_mean.cpu().numpy())
-        result = self._result(prepared, findings)
+        result = yield from self._result(prepared, findings)
         result = replace(result, summary={**result.summary, "warnings": [*result.warnings, *warnings]})
         return result, with_classes(model, findings)
 
     def apply(self, model: HarmonyModel) -> Generator[Event, None, Result]:
         """Place every particle on the classes of a trained model."""
-        self.clock.weights = {"reading": 1.0, "proposing": 0.5, "searching": 4.0, "refining poses": 2.0}
+        self.clock.weights = {"reading": 1.0, "proposing": 0.5, "searching": 4.0, "refining poses": 2.0} | LEAKAGE
         prepared, usable, rows = yield from self._read()
         search = Search(usable, self.generator, self.settings.transforms, symmetry=self.settings.symmetry)
         templates = model_templates(model, usable, name_of(self.particles))
@@ -140,7 +143,7 @@ class VolumeRun:
         # Against the model's own averages: those of the new data would drift from its frame.
         findings = yield from self.clock.follow("refining poses", self._finish(search, rows, found, templates))
         content = proposals.content_mean.cpu().numpy()
-        return self._result(prepared, replace(findings, content=content, numbered=True))
+        return (yield from self._result(prepared, replace(findings, content=content, numbered=True)))
 
     def _place(self, search: Search, templates: Templates, near: Posterior) -> Work[Posterior]:
         """Classes and poses on given templates: near what the network says and on a grid, whichever fits better."""
@@ -158,7 +161,7 @@ class VolumeRun:
 
     def cluster(self, result: Result) -> Generator[Event, None, Result]:
         """Group content codes anew, and let particles and averages settle on the new classes."""
-        self.clock.weights = {"reading": 1.0, "grouping": 1.0, "settling classes": 8.0, "refining poses": 2.0}
+        self.clock.weights = {"reading": 1.0, "grouping": 1.0, "settling classes": 8.0, "refining poses": 2.0} | LEAKAGE
         codes = content_of(result, self.particles)
         prepared, usable, rows = yield from self._read()
         content = codes[rows]
@@ -173,7 +176,7 @@ class VolumeRun:
         junk = torch.as_tensor(flags.to_numpy(dtype=bool)[rows])
         found = Discovery(posterior, (), None, junk, search.sigma)
         findings = yield from self.clock.follow("refining poses", self._finish(search, rows, found))
-        return self._result(prepared, replace(findings, content=content))
+        return (yield from self._result(prepared, replace(findings, content=content)))
 
     def _known(self, result: Result, rows: np.ndarray, label: np.ndarray, scale: float) -> Posterior:
         """The poses of an earlier result, in the classes ``label``."""
@@ -201,7 +204,7 @@ class VolumeRun:
         card = volume_card(usable.geometry, self.settings, classes, len(usable))
         seeds = seeds_from(found.posterior, found.junk, templates, card.box)
         state = training_state(self.folder, self.resume)
-        work = train_network(*network_input(usable, card), card, seeds, self.device, state)
+        work = train_network(*network_input(usable, card), card, seeds, self.device, state, traces=self.traces)
         model = HarmonyModel((yield from self.clock.follow("training", work)), card)
         proposals = yield from self.clock.follow("proposing", propose(model, usable))
         return model, proposals
@@ -223,16 +226,18 @@ class VolumeRun:
         found = Discovery(posterior, (), None, torch.zeros(len(usable), dtype=torch.bool), search.sigma)
         findings = yield from self.clock.follow("averaging", self._finish(search, rows, found))
         findings = replace(findings, content=content)
-        return self._result(prepared, findings), with_classes(model, findings)
+        result = yield from self._result(prepared, findings)
+        return result, with_classes(model, findings)
 
-    def _result(self, prepared: Prepared, findings: Findings) -> Result:
+    def _result(self, prepared: Prepared, findings: Findings) -> Generator[Event, None, Result]:
         provenance = {
             "device": describe_device(self.device),
             "objective": self.settings.objective,
             "references": list(self.settings.references),
             "seconds": {stage: round(seconds, 2) for stage, seconds in self.clock.seconds.items()},
         }
-        return assemble(prepared, findings, self.settings, self.particles.pixel_size, provenance)
+        result = assemble(prepared, findings, self.settings, self.particles.pixel_size, provenance)
+        return (yield from self.clock.follow("measuring leakage", with_insight(result, self.traces)))
 
     def _usable(self, prepared: Prepared) -> tuple[Prepared, np.ndarray]:
         """The usable particles, sorted by their fingerprints, and their rows in the input."""
