@@ -341,7 +341,7 @@ def test_progress_grows_and_previews_look_like_averages(few: Simulated) -> None:
     progress = [e for e in events if isinstance(e, Progress)]
     fractions = [e.fraction for e in progress]
     assert fractions == sorted(fractions) and fractions[0] == 0 and 0.9 < fractions[-1] <= 1
-    assert len({e.stage for e in progress}) == 12
+    assert len({e.stage for e in progress}) == 13
     previews = [e for e in events if isinstance(e, Preview)]
     assert len(previews) > 5
     assert all(p.averages.shape == (len(p.counts), 24, 24) and np.isfinite(p.averages).all() for p in previews)

@@ -118,6 +118,15 @@ def test_pose_that_leaked_into_the_content_code_is_shown() -> None:
     assert shares["clean"] < 20 and shares["leaky"] > 80
 
 
+def test_leakage_stands_beside_it() -> None:
+    particles = particles_of(120)
+    result = make_result(particles, content=2)
+    leak = {"share": 0.37, "nats": 0.9}
+    result.summary["leakage"] = {"particles": 120, "overall": leak, "factors": {"rotation": leak}}
+    text = re.sub(r"<[^>]*>|\s+", " ", rendered(particles, result))
+    assert re.search(r"all together *– *– *37 %", text) and re.search(r"rotation [^–]* 37 %", text)
+
+
 def test_unknown_numbers_are_dashes_and_never_nan() -> None:
     particles = particles_of()
     text = parsed(rendered(particles, make_result(particles))).text

@@ -113,6 +113,18 @@ def test_align_and_cluster_makes_layers_and_a_result(
     assert viewer.layers.selection.active is source  # the slider still walks through the particles
 
 
+def test_the_result_box_says_how_much_leaked(dock: HarmonyWidget) -> None:
+    result = make_result()
+    dock.result_box.show_result(result, None)
+    assert not dock.result_box.leakage.isVisibleTo(dock.result_box)
+    parts = {"rotation": {"share": 0.31, "nats": 0.7}, "shift": {"share": 0.0, "nats": 0.0}}
+    result.summary["leakage"] = {"particles": 60, "overall": {"share": 0.32, "nats": 0.8}, "factors": parts}
+    dock.result_box.show_result(result, None)
+    line = dock.result_box.leakage
+    assert line.isVisibleTo(dock.result_box) and line.text().endswith("32 % (rotation 31 %, shift 0 %).")
+    assert "adaptive independence" in line.toolTip()
+
+
 def test_previews_are_shown_while_it_runs(
     qtbot: QtBot, dock: HarmonyWidget, viewer: ViewerModel, engine: FakeEngine
 ) -> None:

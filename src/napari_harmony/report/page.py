@@ -61,7 +61,7 @@ def render_report(
         classes=_class_cards(result),
         wide_figures=_wide_figures(result, curves),
         figures=_figures(result),
-        knowledge=_knowledge(result),
+        knowledge=_knowledge(result, summary.get("leakage") or {}),
         pose_headings=[heading for _, heading, _ in _pose_columns(result)],
         particles=_particle_rows(result),
         total=len(result),
@@ -168,13 +168,21 @@ def _figures(result: Result) -> list[Figure]:
     return [Figure(title, svg) for title, svg in candidates if svg]
 
 
-def _knowledge(result: Result) -> list[tuple[str, str, str]]:
-    """What the content code tells of each estimated transformation: its name, explained share, nats."""
+def _knowledge(result: Result, leaks: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """What the content code tells of each estimated transformation: its name, explained share, nats, leakage."""
     from napari_harmony.analysis.disentanglement import assess, study_of_estimates
 
     found = assess(study_of_estimates(result.table, result.dimensions), most=LOOKED_AT)
     shares, nats = found.cross_talk.get("content", {}), found.information.get("content", {})
-    return [(name, _number(100 * share, 0, " %"), _number(nats[name], 2)) for name, share in shares.items()]
+    leaked = {name: _percent(leak.get("share")) for name, leak in leaks.get("factors", {}).items()}
+    rows = [(name, _percent(share), _number(nats[name], 2), leaked.get(name, DASH)) for name, share in shares.items()]
+    if rows and leaked:
+        rows.append(("all together", DASH, DASH, _percent(leaks.get("overall", {}).get("share"))))
+    return rows
+
+
+def _percent(share: float | None) -> str:
+    return _number(None if share is None else 100 * share, 0, " %")
 
 
 def _pose_columns(result: Result) -> list[tuple[str, str, int]]:

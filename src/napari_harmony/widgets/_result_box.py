@@ -128,5 +128,9 @@ def leakage(result: Result) -> str:
     found = result.summary.get("leakage")
     if not found:
         return ""
-    parts = ", ".join(f"{name} {of['share']:.0%}" for name, of in found["factors"].items())
-    return f"Leakage of poses into content: {found['overall']['share']:.0%} ({parts})."
+    parts = ", ".join(f"{name} {_percent(leak)}" for name, leak in found["factors"].items())
+    return f"Leakage of poses into content: {_percent(found['overall'])} ({parts})."
+
+
+def _percent(leak: dict[str, float]) -> str:
+    return f"{100 * leak['share']:.0f} %"
