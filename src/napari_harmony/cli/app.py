@@ -253,6 +253,31 @@ def edit(
 
 
 @app.command()
+def navigate(
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Folder of a finished run, with its model.", show_default=False)
+    ],
+    target: Annotated[
+        Path, typer.Option("-o", "--output", metavar="NAV", help="Folder for the directions.", show_default=False)
+    ],
+    directions: Annotated[
+        int | None, typer.Option(metavar="K", help="How many.", show_default="all that change the picture, up to 8")
+    ] = None,
+    frames: Annotated[int, typer.Option(metavar="N", help="Pictures along each, from -2 to 2 deviations.")] = 11,
+    sharp: Annotated[
+        bool, typer.Option("--sharp", help="Draw with the diffusion decoder, if the model has one.")
+    ] = False,
+    device: options.Device = "auto",
+    seed: options.Seed = 0,
+    json_progress: options.JsonProgress = False,
+) -> None:
+    """Find directions in the content of a finished run: what moves, comes and goes; with scores and frames."""
+    from napari_harmony.cli.navigate import NavigateJob, run_navigate
+
+    run_navigate(NavigateJob(out, target, directions, frames, sharp, device, seed, json_progress))
+
+
+@app.command()
 def info(
     path: Annotated[
         Path, typer.Argument(metavar="FILE", help="Particles, an OUT folder, or a model.", show_default=False)
