@@ -122,7 +122,7 @@ def test_the_result_box_says_how_much_leaked(dock: HarmonyWidget) -> None:
     dock.result_box.show_result(result, None)
     line = dock.result_box.leakage
     assert line.isVisibleTo(dock.result_box) and line.text().endswith("32 % (rotation 31 %, shift 0 %).")
-    assert "adaptive independence" in line.toolTip()
+    assert "'independence' (under Advanced)" in line.toolTip()
 
 
 def test_previews_are_shown_while_it_runs(

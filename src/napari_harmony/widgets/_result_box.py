@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 LEAKAGE_TIP = (
     "How much the content code tells of a particle's rotation, shift and contrast, from 0 % for nothing to 100 %. Over "
-    "about 20 % classes may be poses instead of contents: train again with adaptive independence (Advanced), or with a "
+    "about 20 % classes may be poses instead of contents: train again with 'independence' (under Advanced), or with a "
     "more thorough preset. Some of it can be true, where contents lie in preferred ways."
 )
 
