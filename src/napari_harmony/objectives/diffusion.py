@@ -43,8 +43,11 @@ from napari_harmony.objectives.term import Term, Weight
 from napari_harmony.objectives.views import Views
 from napari_harmony.objectives.volume_context import VolumeContext, fit_volumes
 
-#: How the capacity of the content code is set; "none" leaves the recipe's own prior in place.
-LAWS = ("schedule", "measured", "none")
+#: How the capacity of the content code is set, and the weight that holds the code to it. A schedule is only followed
+#: under a weight well above 1. At 1 the divergence costs what it does in the likelihood: a measurement that is too low,
+#: as it is until the decoder has learned something, does no more than ask for the usual variational posterior; it is
+#: waited for. "none" leaves the recipe's own prior in place.
+LAWS = {"schedule": Weight(4.0, full=0.1), "measured": Weight(1.0, start=0.1, full=0.4), "none": Weight(0.0)}
 #: Nats that a dimension of the content may hold, and all of them together.
 PER_DIMENSION, MOST = 2.0, 25.0
 
@@ -57,7 +60,7 @@ class LoopSettings:
     ----------
     law : one of ``LAWS``
     most : nats that the content code may ever hold; None for two per dimension, at most 25
-    pressure : weight of ``|divergence - C|``; it waits until there is something to measure
+    pressure : weight of ``|divergence - C|``; None for that of the law
     settled : part of the training after which the schedule law has reached ``most``
     share : of the batch that the diffusion decoder learns from
     untold : share of the particles whose content it is not told
@@ -69,7 +72,7 @@ class LoopSettings:
 
     law: str = "measured"
     most: float | None = None
-    pressure: Weight = Weight(1.0, start=0.1, full=0.4)
+    pressure: Weight | None = None
     settled: float = 0.6
     share: float = 0.25
     untold: float = 0.1
@@ -129,7 +132,8 @@ class DiffusionFeedback(Term[Views]):
             return total, logged
         self._follow(trial.information)
         capacity, divergence = self.capacity(context), _divergence(context)
-        total = total + settings.pressure(context.progress) * (divergence - capacity).abs()
+        pressure = settings.pressure or LAWS[settings.law]
+        total = total + pressure(context.progress) * (divergence - capacity).abs()
         return total, logged | {"nats": divergence.detach(), "capacity": capacity}
 
     def _follow(self, information: Tensor | None) -> None:
