@@ -109,7 +109,6 @@ def umap_embedding(content: NDArray[Any], seed: int = 0) -> Iterator[Event]:
             reducer = event.value
         else:
             yield Progress("UMAP", part * event)
-    ticker.mute()
     for start in range(0, len(rest), _UMAP_CHUNK):
         chunk = rest[start : start + _UMAP_CHUNK]
         placed[chunk] = reducer.transform(codes[chunk])
@@ -139,7 +138,6 @@ class _Ticker:
     def __init__(self) -> None:
         self.fractions: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.stop = threading.Event()
-        self._muted = False
 
     def write(self, text: str) -> None:
         """Relay what a bar prints.
@@ -151,15 +149,11 @@ class _Ticker:
         if self.stop.is_set():
             raise _Stopped
         done, _, total = text.strip().partition("/")
-        if not self._muted and done.isdigit() and total.isdigit() and int(total):
+        if done.isdigit() and total.isdigit() and int(total):
             self.fractions.put(int(done) / int(total))
 
     def flush(self) -> None:
         """Nothing is held back."""
-
-    def mute(self) -> None:
-        """Relay no more fractions; still stops the work."""
-        self._muted = True
 
 
 def _in_thread(work: Callable[[], Any], ticker: _Ticker) -> Iterator[Any]:
@@ -183,8 +177,9 @@ def _in_thread(work: Callable[[], Any], ticker: _Ticker) -> Iterator[Any]:
     try:
         while (fraction := ticker.fractions.get()) is not None:
             yield fraction
-    finally:
+    except GeneratorExit:
         ticker.stop.set()
+        raise
     if outcome and isinstance(outcome[0], BaseException):
         raise outcome[0]
     yield from outcome

@@ -137,6 +137,10 @@ class Painting:
             painter.drawImage(frame, self._over)
         if 0 <= self.current < len(self._x):
             self._draw_current(painter, frame)
+        if self.is_density:
+            painter.setPen(QColor(self._palette.text))
+            room = frame.adjusted(4, 3, -5, -3)
+            painter.drawText(room, int(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignRight), "density")
 
     def _picture(
         self, ids: NDArray[np.int64], frame: QRectF, ratio: float, colouring: Colouring, *, selected: bool

@@ -260,8 +260,6 @@ class LatentPlot(Dock):
             parts = [f"{selected:,} of {total:,} particles selected"]
             if self._placed < total:
                 parts.append(f"{total - self._placed:,} have no place here")
-            if self.canvas.painting.is_density:
-                parts.append("density")
         self.count_label.setText("; ".join(parts))
         self.actions_box.update_buttons()
 
