@@ -30,6 +30,7 @@ def brief_training() -> Iterator[None]:
     """Runs of the engine train for one pass: poses and classes come from the search, so tests need no more."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(learning, "EPOCHS", dict.fromkeys(learning.EPOCHS, (1, 1)))
+        patch.setattr(learning, "ONE_CLASS_EPOCHS", 1)
         patch.setattr(learning, "EPOCHS_2022", dict.fromkeys(learning.EPOCHS_2022, 2))
         yield
 

@@ -11,6 +11,8 @@ from napari_harmony.engine import learning
 from napari_harmony.engine.learning import (
     EPOCHS,
     EPOCHS_2022,
+    ONE_CLASS_EPOCHS,
+    ONE_CLASS_STEPS,
     cluster_content,
     content_mixture,
     epochs,
@@ -59,6 +61,7 @@ def true_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whole runs of other tests train for one pass."""
     monkeypatch.setattr(learning, "EPOCHS", EPOCHS)
     monkeypatch.setattr(learning, "EPOCHS_2022", EPOCHS_2022)
+    monkeypatch.setattr(learning, "ONE_CLASS_EPOCHS", ONE_CLASS_EPOCHS)
 
 
 def test_the_card_says_what_the_network_is_for() -> None:
@@ -75,8 +78,20 @@ def test_the_card_says_what_the_network_is_for() -> None:
 def test_poses_from_a_search_shorten_training() -> None:
     for preset in ("fast", "balanced", "thorough"):
         settings = Settings(preset=preset)  # type: ignore[arg-type]
-        assert (epochs(settings, True), epochs(settings, False)) == EPOCHS[preset]
-        assert epochs(settings, True) < epochs(settings, False)
+        assert (epochs(settings, True, 500), epochs(settings, False, 500)) == EPOCHS[preset]
+        assert epochs(settings, True, 500) < epochs(settings, False, 500)
+
+
+def test_one_class_trains_until_weak_motions_show_up_but_does_not_learn_few_particles_by_heart() -> None:
+    def passes(particles: int, classes: int | None) -> int:
+        return epochs(Settings(), True, particles, classes)
+
+    assert passes(5000, 1) * round(5000 / 64) >= ONE_CLASS_STEPS["balanced"]
+    assert passes(100_000, 1) == EPOCHS["balanced"][0]  # many particles bring enough batches
+    assert passes(200, 1) == ONE_CLASS_EPOCHS
+    assert passes(2000, 12) == passes(2000, None) == EPOCHS["balanced"][0]
+    assert model_card(GEOMETRY, Settings(), 32, 1, 5000).epochs == passes(5000, 1)
+    assert model_card(GEOMETRY, Settings(), 32, 12, 5000).epochs == EPOCHS["balanced"][0]
 
 
 def test_proposals_come_in_the_order_of_the_particles_however_they_are_batched() -> None:

@@ -31,6 +31,9 @@ NETWORK_BOX = 32
 EPOCHS = {"fast": (4, 60), "balanced": (8, 120), "thorough": (40, 200)}
 #: Batches that controllers and critics of added objectives need to settle.
 ADDED_STEPS = {"fast": 400, "balanced": 1500, "thorough": 4000}
+#: Batches, and the most passes over the particles, where all particles are of one class: what still differs between
+#: them is continuous, and weak motions show up late.
+ONE_CLASS_STEPS, ONE_CLASS_EPOCHS = {"fast": 600, "balanced": 1900, "thorough": 4000}, 60
 #: The published objective is cheap per pass and slow to learn.
 EPOCHS_2022 = {"fast": 60, "balanced": 200, "thorough": 400}
 
@@ -63,7 +66,7 @@ def model_card(geometry: Geometry, settings: Settings, box: int, classes: int, p
         box=box,
         pixel_size=length / box,
         original_box=geometry.source_box,
-        transforms=settings.transforms,
+        transforms=tuple(name for name in settings.transforms if name != "defocus"),
         content=content,
         hypotheses=1 if settings.objective == "harmony-2022" else 16,
         mask_diameter=2 * geometry.mask_radius * geometry.pixel_size,
@@ -71,18 +74,20 @@ def model_card(geometry: Geometry, settings: Settings, box: int, classes: int, p
         objective=settings.objective,
         seed=settings.seed,
         particles=particles,
-        epochs=epochs(settings, seeded=settings.objective == "harmony", particles=particles),
+        epochs=epochs(settings, seeded=settings.objective == "harmony", particles=particles, classes=classes),
         classes=0,
         additions=tuple(str(addition) for addition in settings.additions),
         package_version=version("napari-harmony"),
     )
 
 
-def epochs(settings: Settings, seeded: bool, particles: int) -> int:
-    """Passes over the particles that a preset asks for, and that what is added needs."""
+def epochs(settings: Settings, seeded: bool, particles: int, classes: int | None = None) -> int:
+    """Passes over the particles that a preset asks for, and that one class alone or what is added needs."""
     if settings.objective == "harmony-2022":
         return EPOCHS_2022[settings.preset]
     own = EPOCHS[settings.preset][0 if seeded else 1]
+    if classes == 1:
+        own = max(own, min(ONE_CLASS_EPOCHS, _passes(ONE_CLASS_STEPS[settings.preset], particles, TrainSettings.batch)))
     return max(own, added_epochs(settings, particles, TrainSettings.batch))
 
 
@@ -90,7 +95,12 @@ def added_epochs(settings: Settings, particles: int, batch: int) -> int:
     """Passes over the particles that what is added to the objective needs, 0 without."""
     if not settings.additions:
         return 0
-    return math.ceil(ADDED_STEPS[settings.preset] / max(1, round(particles / batch)))
+    return _passes(ADDED_STEPS[settings.preset], particles, batch)
+
+
+def _passes(steps: int, particles: int, batch: int) -> int:
+    """Passes over the particles that are at least so many batches."""
+    return math.ceil(steps / max(1, round(particles / batch)))
 
 
 def train_network(
