@@ -46,7 +46,7 @@ class Controls:
     least, most : bounds of gamma
     critic_rate : learning rate of the critics
     width, watching_width : of the attacked critic and of the watching one
-    watching_steps : how often the watching critic learns from a batch
+    steps, watching_steps : how often they learn from a batch
     """
 
     allowed: float = 0.125
@@ -60,6 +60,7 @@ class Controls:
     critic_rate: float = 2e-3
     width: int = 64
     watching_width: int = 128
+    steps: int = 1
     watching_steps: int = 4
 
 
@@ -123,16 +124,20 @@ class AdversarialIndependence:
         first, second = self._averages
         return (first / full, second / full) if self.steps else (0.0, 0.0)
 
+    @property
+    def _critics(self) -> tuple[tuple[str, Critic], tuple[str, Critic]]:
+        return ("attacked", self.attacked), ("watching", self.watching)
+
     def _read(self, code: Tensor, other: Tensor) -> None:
         with torch.no_grad():
-            read = [float(critic(code, other).mean()) for critic in (self.attacked, self.watching)]
+            read = [float(critic(code, other).mean()) for _, critic in self._critics]
         memory = self.controls.memory
         self._averages = [memory * old + (1 - memory) * new for old, new in zip(self._averages, read, strict=True)]
         self.steps += 1
 
     def _learn(self, code: Tensor, other: Tensor, generator: torch.Generator) -> None:
-        critics = (("attacked", self.attacked, 1), ("watching", self.watching, self.controls.watching_steps))
-        for name, critic, steps in critics:
+        often = (self.controls.steps, self.controls.watching_steps)
+        for (name, critic), steps in zip(self._critics, often, strict=True):
             for _ in range(steps):
                 a, b = critic.first(code), critic.second(other)
                 loss = critic_loss((a * b).sum(-1), (a * shuffled(b, generator)).sum(-1))
@@ -163,7 +168,7 @@ class AdversarialIndependence:
         """Critics, their optimisers, and the state of the controller."""
         numbers = [float(self.steps), *self._averages, self.lam, self.gamma]
         state = {"controller": torch.tensor(numbers, dtype=torch.float64)}
-        for name, critic in (("attacked", self.attacked), ("watching", self.watching)):
+        for name, critic in self._critics:
             state |= {f"{name}.{key}": value for key, value in critic.state_dict().items()}
             state |= {f"optimiser.{name}.{k}": v for k, v in optimiser_tensors(self._optimisers[name]).items()}
         return state
@@ -172,7 +177,7 @@ class AdversarialIndependence:
         """Take back what ``state_dict`` gave."""
         steps, first, second, self.lam, self.gamma = state["controller"].tolist()
         self.steps, self._averages = round(steps), [first, second]
-        for name, critic in (("attacked", self.attacked), ("watching", self.watching)):
+        for name, critic in self._critics:
             critic.load_state_dict(_part(state, f"{name}."))
             restore_optimiser(self._optimisers[name], _part(state, f"optimiser.{name}."))
 
