@@ -50,6 +50,12 @@ COLUMNS_3D = (
     "flags",
 )
 
+#: Columns that runs fill where they were asked to, of images.
+OPTIONAL_COLUMNS = (
+    "defocus_offset",  # angstrom, what is added to the input's defocus; positive is more underfocus
+    "defocus_spread",  # angstrom, posterior standard deviation
+)
+
 #: Columns of ``Result.table`` that hold whole numbers and text; all others are floats.
 INTEGER_COLUMNS = ("class_number",)
 TEXT_COLUMNS = ("flags",)

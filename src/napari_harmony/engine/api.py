@@ -82,6 +82,7 @@ def average_classes(
 
 def _run(particles: Particles, settings: Settings, checkpoint: Path | None, resume: bool) -> Run | VolumeRun:
     """The run that fits the particles."""
+    settings.check_defocus(particles.dimensions, particles.ctf is not None)
     if particles.dimensions == 3:
         return VolumeRun(particles, settings, checkpoint, resume)
     settings.check_images()

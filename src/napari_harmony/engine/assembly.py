@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from napari_harmony.engine.defocus import PRIOR_SPREAD, Defocus
 from napari_harmony.engine.discovery import render_averages
 from napari_harmony.engine.halves import Agreement
 from napari_harmony.engine.preprocess import Geometry, Prepared
@@ -40,6 +41,7 @@ class Findings:
     junk : (m,) fits no class
     agreement : of independent halves, or None where the run had none
     numbered : the classes are those of a saved model and keep their numbers
+    defocus : offsets from what the CTF parameters say, where they were asked for
     """
 
     rows: NDArray[np.int64]
@@ -52,6 +54,7 @@ class Findings:
     junk: NDArray[np.bool_]
     agreement: Agreement | None
     numbered: bool = False
+    defocus: Defocus | None = None
 
     @property
     def structure(self) -> bool:
@@ -135,6 +138,9 @@ def _rows(
         "score": refined.score.cpu().numpy(),
         "flags": flags,
     }
+    if findings.defocus is not None:
+        columns["defocus_offset"] = findings.defocus.offset.cpu().numpy()
+        columns["defocus_spread"] = findings.defocus.spread.cpu().numpy()
     content = {f"content_{j}": findings.content[:, j] for j in range(findings.content.shape[1])}
     return pd.DataFrame({**columns, **content}, index=findings.rows)
 
@@ -156,6 +162,7 @@ def _complete(rows: pd.DataFrame, prepared: Prepared, findings: Findings) -> pd.
     """
     blank = dict.fromkeys(rows.columns, 0.0) | {"class_number": 0, "psi_spread": UNKNOWN_ANGLE, "flags": ""}
     blank |= {"scale": 1.0, "contrast": 1.0, "shift_spread": prepared.geometry.max_shift * prepared.geometry.scale}
+    blank |= {"defocus_spread": PRIOR_SPREAD} if "defocus_spread" in rows else {}
     table = pd.DataFrame(blank, index=pd.RangeIndex(len(prepared)))
     source = originals(prepared.keys)
     for name in table.columns:

@@ -14,7 +14,7 @@ from napari_harmony.engine.steerable import SteerableBasis
 from napari_harmony.engine.subsets import subsets_of
 from napari_harmony.engine.work import Work
 from napari_harmony.errors import InputError
-from napari_harmony.particles.ctf import ctf_at
+from napari_harmony.particles.ctf import CtfParameters, ctf_at
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -178,8 +178,7 @@ def prepare(particles: Particles, settings: Settings, device: torch.device, larg
         samples[part] = spectrum.add(normalised, torch.as_tensor(~bad, device=device))
         yield min(1.0, (start + len(images)) / count)
     noise = spectrum.amplitude()
-    rings = _rings(box, device)
-    inverse = (1.0 / noise)[rings.clamp_max(len(noise) - 1)]
+    inverse = on_rings(1.0 / noise, box)
     samples *= inverse
     flags[(flags == "") & repeated(keys)] = "duplicate"
     usable = flags == ""
@@ -289,6 +288,11 @@ def _rings(box: int, device: torch.device) -> torch.Tensor:
     return torch.hypot(fy, fx.float()).round().long().clamp_max(box // 2)
 
 
+def on_rings(values: torch.Tensor, box: int) -> torch.Tensor:
+    """Values (shells,) of rings at every sample of an rfft2, (box, box // 2 + 1)."""
+    return values[_rings(box, values.device).clamp_max(len(values) - 1)]
+
+
 def cropped_transform(images: torch.Tensor, box: int) -> torch.Tensor:
     """Orthonormal rfft2 about the image centre, cropped to a box x box grid: (n, box, box // 2 + 1) complex64.
 
@@ -304,14 +308,19 @@ def cropped_transform(images: torch.Tensor, box: int) -> torch.Tensor:
 
 
 def _ctf(particles: Particles, geometry: Geometry, device: torch.device) -> torch.Tensor:
-    box = geometry.box
-    shape = (len(particles), box, box // 2 + 1)
     if particles.ctf is None:
-        return torch.ones(shape, device=device)
+        return torch.ones(len(particles), geometry.box, geometry.box // 2 + 1, device=device)
+    return ctf_grid(particles.ctf, geometry, device)
+
+
+def ctf_grid(parameters: CtfParameters, geometry: Geometry, device: torch.device) -> torch.Tensor:
+    """CTF of n particles on the rfft2 grid of the working images, (n, box, box // 2 + 1)."""
+    box, count = geometry.box, len(parameters)
+    shape = (count, box, box // 2 + 1)
     step = 1.0 / (box * geometry.pixel_size)
     fy = (torch.fft.fftfreq(box, 1 / box, device=device) * step)[:, None].expand(shape[1:])
     fx = (torch.arange(box // 2 + 1, device=device) * step)[None, :].expand(shape[1:])
     out = torch.empty(shape, device=device)
-    for rows in np.array_split(np.arange(len(particles)), max(1, len(particles) // BATCH)):
-        out[rows[0] : rows[-1] + 1] = ctf_at(particles.ctf.subset(rows), fx, fy)
+    for rows in np.array_split(np.arange(count), max(1, count // BATCH)):
+        out[rows[0] : rows[-1] + 1] = ctf_at(parameters.subset(rows), fx, fy)
     return out

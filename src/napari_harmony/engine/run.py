@@ -12,6 +12,7 @@ import torch
 from napari_harmony.engine.assembly import Findings, assemble
 from napari_harmony.engine.classes import centred
 from napari_harmony.engine.clock import Clock
+from napari_harmony.engine.defocus import Defocus, find_defocus, with_defocus
 from napari_harmony.engine.devices import choose_arithmetic, choose_device, describe_device
 from napari_harmony.engine.discovery import PLANS, Discovery, Search, discover, over_cluster
 from napari_harmony.engine.events import Event
@@ -38,6 +39,7 @@ from napari_harmony.engine.work import Work, portion
 from napari_harmony.errors import InputError
 from napari_harmony.models import HarmonyModel, ModelCard, PoseNetwork, Proposals
 from napari_harmony.objectives import SeedPoses
+from napari_harmony.particles.ctf import CtfParameters
 from napari_harmony.particles.dataset import Particles
 from napari_harmony.results import Result
 from napari_harmony.transforms import Pose2D
@@ -66,7 +68,7 @@ class Run:
         """Seconds that each stage takes on two cores, roughly: what matters is their ratio."""
         n, settings = len(self.particles), self.settings
         search = n * over_cluster(settings.classes, max(2, n // 2)) * 1.5e-4
-        learn = n * epochs(settings, seeded=True, particles=n) * 4e-4
+        learn = n * epochs(settings, seeded=True, particles=n, classes=settings.classes) * 4e-4
         if settings.objective == "harmony-2022":
             return {"reading": n * 2e-4, "training": learn, "proposing": n * 2e-4, "averaging": n * 1e-3} | LEAKAGE
         return {
@@ -245,8 +247,15 @@ class Run:
         placed = with_poses(best, refined) if move else best
         full = self.search(usable).basis(np.inf)
         kept = ~found.junk.to(self.device)
-        members = placed if not kept.any() else placed.only(kept)
-        sums = yield from portion(accumulating(usable.observe(full), members, classes), 0.8, 1.0)
+        kept = kept if kept.any() else ~kept
+        members = placed.only(kept)
+        defocus = None
+        if "defocus" in self.settings.transforms and self.particles.ctf is not None:
+            parameters = self.particles.ctf.subset(rows)
+            work = self._defocus(usable, parameters, basis, placed, kept, classes)
+            defocus = yield from portion(work, 0.8, 0.9)
+            usable = with_defocus(usable, parameters, defocus.offset)
+        sums = yield from portion(accumulating(usable.observe(full), members, classes), 0.9, 1.0)
         averages = maximise(full, sums)
         if content is None and proposals is not None:
             content = proposals.content_mean.cpu().numpy()
@@ -264,7 +273,24 @@ class Run:
             scale,
             found.junk.cpu().numpy(),
             found.agreement,
+            defocus=defocus,
         )
+
+    def _defocus(
+        self,
+        usable: Prepared,
+        parameters: CtfParameters,
+        basis: SteerableBasis,
+        placed: Posterior,
+        member: torch.Tensor,
+        classes: int,
+    ) -> Work[Defocus]:
+        """Defocus offsets of particles ``placed`` on their classes, on the band of ``basis``."""
+        data = usable.observe(basis)
+        sums = yield from portion(accumulating(data, placed.only(member), classes), 0.0, 0.3)
+        contrast = "contrast" in self.settings.transforms
+        work = find_defocus(usable, parameters, data, sums, placed, member, free_contrast=contrast)
+        return (yield from portion(work, 0.3, 1.0))
 
     def _refine(
         self,

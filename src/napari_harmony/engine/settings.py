@@ -9,7 +9,7 @@ from typing import Literal
 from napari_harmony.additions import Addition
 from napari_harmony.errors import InputError
 
-TRANSFORMS = ("rotation", "translation", "scale", "contrast")
+TRANSFORMS = ("rotation", "translation", "scale", "contrast", "defocus")
 PRESETS = ("fast", "balanced", "thorough")
 OBJECTIVES = ("harmony", "harmony-2022")
 
@@ -26,7 +26,8 @@ class Settings:
     Attributes
     ----------
     classes : number of content classes, or None to choose it from the data
-    transforms : which transformations separate particles of one content, a subset of ``TRANSFORMS``
+    transforms : which transformations separate particles of one content, a subset of ``TRANSFORMS``; "defocus", of
+        images with a known CTF alone, is how far each particle's is from what the input says
     mask_diameter : of the soft circular mask in angstrom, None for 0.9 of the box
     max_shift : largest shift searched in angstrom, None for 0.16 of the box
     preset : how much time to spend
@@ -98,6 +99,18 @@ class Settings:
                 raise InputError(f"{name} limits how far a run goes from the input's orientations: start from 'input'.")
         if self.free_rot and "rotation" not in self.transforms:
             raise InputError("free_rot searches a rotation: put 'rotation' among the transforms.")
+
+    def check_defocus(self, dimensions: int, ctf_known: bool) -> None:
+        """Raise ``InputError`` where defocus is to be found on subtomograms, or on images without a CTF."""
+        if "defocus" not in self.transforms:
+            return
+        if dimensions == 3:
+            raise InputError("transforms: 'defocus' is found for images; leave it out for subtomograms.")
+        if not ctf_known:
+            raise InputError(
+                "transforms: 'defocus' is found as an offset from a known CTF, and these images have none; open them "
+                "from a .star or .cs file with CTF columns, or leave it out."
+            )
 
     def check_images(self) -> None:
         """Raise ``InputError`` where something was chosen that only subtomograms have."""

@@ -5,6 +5,7 @@ Poses go under RELION's own labels, everything else under ``hrm...``: RELION kee
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from napari_harmony.results import Result, columns_of, content_columns
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_harmony.particles.dataset import Particles
     from napari_harmony.particles.star import StarTable
 
 #: RELION's labels of origins in angstrom, and what RELION 3.0 calls them in pixels.
@@ -40,6 +42,8 @@ HARMONY_LABELS = {
     "score": "hrmScore",
     "flags": "hrmFlags",
 }
+#: Of what only some runs find.
+OPTIONAL_LABELS = {"defocus_offset": "hrmDefocusOffset", "defocus_spread": "hrmDefocusSpread"}
 CONTENT_LABEL = "hrmContent"
 NO_FLAG = "none"  # a STAR value cannot be empty
 
@@ -67,10 +71,40 @@ def star_columns(result: Result, pixel_size: float) -> dict[str, np.ndarray]:
         columns[label] = values * pixel_size if label in ORIGINS_3_0 else values
     for name, label in _labels(HARMONY_LABELS, result.dimensions):
         columns[label] = table[name].to_numpy()
+    columns |= {label: table[name].to_numpy() for name, label in OPTIONAL_LABELS.items() if name in table}
     columns["hrmFlags"] = table["flags"].fillna("").replace("", NO_FLAG).to_numpy(dtype=object)
     for name in content_columns(table.columns):
         columns[CONTENT_LABEL + name.removeprefix("content_")] = table[name].to_numpy()
     return columns
+
+
+def defocus_columns(result: Result, particles: Particles) -> dict[str, np.ndarray]:
+    """The defocus found for each particle in place of the input's, as RELION's CTF refinement writes it.
+
+    Parameters
+    ----------
+    result, particles : of the same n particles
+
+    Returns
+    -------
+    label -> values of shape (n,): ``rlnDefocusU`` and ``V`` with the offset found, angstrom, and those of the input
+    under ``hrmDefocusUInput`` and ``VInput``. Empty where the run was not asked for defocus, and where the particles
+    are from a file into which these very offsets were written already.
+    """
+    table, ctf = result.table, particles.ctf
+    if "defocus_offset" not in table or ctf is None:
+        return {}
+    offset = table["defocus_offset"].to_numpy(dtype=np.float64)
+    if "hrmDefocusOffset" in particles.table:
+        written = pd.to_numeric(particles.table["hrmDefocusOffset"], errors="coerce").to_numpy(dtype=np.float64)
+        if np.allclose(written, offset, atol=0.1, rtol=1e-3):
+            return {}
+    return {
+        "rlnDefocusU": ctf.defocus_u + offset,
+        "rlnDefocusV": ctf.defocus_v + offset,
+        "hrmDefocusUInput": ctf.defocus_u,
+        "hrmDefocusVInput": ctf.defocus_v,
+    }
 
 
 def _labels(labels: dict[str, str], dimensions: int) -> list[tuple[str, str]]:
@@ -79,7 +113,11 @@ def _labels(labels: dict[str, str], dimensions: int) -> list[tuple[str, str]]:
 
 
 def table_from_star(
-    star: StarTable, pixel_size: float | NDArray[np.float64], content_size: int, dimensions: int = 2
+    star: StarTable,
+    pixel_size: float | NDArray[np.float64],
+    content_size: int,
+    dimensions: int = 2,
+    optional: Sequence[str] = (),
 ) -> pd.DataFrame:
     """The result table in the rows of a STAR file that a run wrote; the inverse of ``star_columns``.
 
@@ -89,6 +127,7 @@ def table_from_star(
     pixel_size : angstrom per pixel as the file itself says, one number or one per row
     content_size : length of the content codes; the file may have more columns from the run before
     dimensions : 2 for a run on images, 3 on subtomograms
+    optional : those of ``results.OPTIONAL_COLUMNS`` that the run filled
 
     Raises
     ------
@@ -105,6 +144,8 @@ def table_from_star(
             table[name] = star.numbers(ORIGINS_3_0[label])
         else:
             table[name] = star.numbers(label) / (pixel_size if label in ORIGINS_3_0 else 1.0)
+    for name in optional:
+        table[name] = star.numbers(OPTIONAL_LABELS[name])
     for number in range(content_size):
         table[f"content_{number}"] = star.numbers(f"{CONTENT_LABEL}{number}")
     return pd.DataFrame(table)

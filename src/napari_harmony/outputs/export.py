@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from napari_harmony.errors import InputError
-from napari_harmony.outputs.columns import star_columns
+from napari_harmony.outputs.columns import defocus_columns, star_columns
 from napari_harmony.particles.files import replacing
 
 if TYPE_CHECKING:
@@ -91,7 +91,8 @@ def _write_csv(path: Path, particles: Particles, result: Result, rows: NDArray[n
 def _write_star(path: Path, particles: Particles, result: Result, rows: NDArray[np.int64]) -> None:
     from napari_harmony.particles.relion import write_relion
 
-    write_relion(path, particles, star_columns(result, particles.pixel_size), rows=rows)
+    columns = star_columns(result, particles.pixel_size) | defocus_columns(result, particles)
+    write_relion(path, particles, columns, rows=rows)
 
 
 def _write_cs(path: Path, particles: Particles, result: Result, rows: NDArray[np.int64]) -> None:

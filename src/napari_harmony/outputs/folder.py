@@ -11,7 +11,7 @@ from napari_harmony.edits import edits_of, remarks, write_edits
 from napari_harmony.errors import InputError
 from napari_harmony.outputs import names
 from napari_harmony.outputs.averages import write_averages
-from napari_harmony.outputs.columns import star_columns
+from napari_harmony.outputs.columns import defocus_columns, star_columns
 from napari_harmony.outputs.frc_table import write_frc
 from napari_harmony.outputs.masked_fsc import masked_curves, write_masked_fsc
 from napari_harmony.outputs.staging import staged
@@ -135,7 +135,7 @@ def _write_tables(stage: Path, folder: Path, particles: Particles, result: Resul
     from napari_harmony.particles.relion import write_relion
 
     columns = star_columns(result, particles.pixel_size)
-    write_relion(stage / names.PARTICLES, particles, columns, place=folder)
+    write_relion(stage / names.PARTICLES, particles, columns | defocus_columns(result, particles), place=folder)
     if isinstance(particles.metadata, CryosparcMetadata):
         write_cryosparc(stage / names.PARTICLES_CS, particles, columns)
 

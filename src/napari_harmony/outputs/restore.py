@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from napari_harmony.outputs.averages import read_averages
 from napari_harmony.outputs.columns import table_from_star
 from napari_harmony.outputs.frc_table import read_frc
 from napari_harmony.outputs.summary import read_summary
-from napari_harmony.results import Result
+from napari_harmony.results import OPTIONAL_COLUMNS, Result
 
 _REQUIRED = (names.SUMMARY, names.PARTICLES, names.FRC)
 
@@ -41,7 +42,7 @@ def load_output(folder: Path | str) -> Result:
     pixel_size = _number(summary, "pixel_size", folder)
     dimensions, classes = int(summary.get("dimensions", 2)), int(summary["classes"])
     content_size = int(summary.get("content_size", 0))
-    table = _particle_table(folder / names.PARTICLES, pixel_size, content_size, dimensions)
+    table = _particle_table(folder / names.PARTICLES, pixel_size, content_size, dimensions, _optional(summary))
     if len(table) != summary["particles_in"]:
         raise InputError(
             f"{folder / names.PARTICLES}: {len(table)} rows, but the summary says {summary['particles_in']} particles."
@@ -76,7 +77,15 @@ def _number(summary: dict[str, Any], key: str, folder: Path) -> float:
     return float(value)
 
 
-def _particle_table(path: Path, pixel_size: float, content_size: int, dimensions: int) -> pd.DataFrame:
+def _optional(summary: dict[str, Any]) -> tuple[str, ...]:
+    """Columns that the run was asked to fill; the file may have such columns from a run before."""
+    chosen = (summary.get("parameters") or {}).get("transforms") or ()
+    return OPTIONAL_COLUMNS if "defocus" in chosen else ()
+
+
+def _particle_table(
+    path: Path, pixel_size: float, content_size: int, dimensions: int, optional: Sequence[str]
+) -> pd.DataFrame:
     """The result's columns of the particle table; the images it names need not exist.
 
     RELION multiplies pixels by the pixel size that the file itself says, and so does what wrote it, even where the
@@ -87,4 +96,5 @@ def _particle_table(path: Path, pixel_size: float, content_size: int, dimensions
 
     metadata = read_metadata(path)
     sizes = pixel_sizes(metadata)
-    return table_from_star(metadata.particles, pixel_size if sizes is None else sizes, content_size, dimensions)
+    unit = pixel_size if sizes is None else sizes
+    return table_from_star(metadata.particles, unit, content_size, dimensions, optional)

@@ -68,6 +68,19 @@ COLUMNS: tuple[Column, ...] = (
 )
 
 
+_ANGSTROM = "\N{ANGSTROM SIGN}"
+#: Shown where the run was asked for them.
+OPTIONAL_COLUMNS: tuple[Column, ...] = (
+    Column(
+        "defocus_offset",
+        "defocus",
+        _ANGSTROM,
+        "Offset of the defocus from the input's; positive: more underfocus.",
+        0,
+    ),
+    Column("defocus_spread", "defocus spread", _ANGSTROM, "Posterior standard deviation of the defocus offset.", 0),
+)
+
 _DEGREE = "\N{DEGREE SIGN}"
 #: What replaces ``psi``, its spread and the shifts of images where the particles are subtomograms.
 _POSE_3D = (
@@ -96,7 +109,10 @@ COLUMNS_3D = _in_3d()
 
 def columns_for(result: Result | None) -> tuple[Column, ...]:
     """The columns that a result is shown with; those of images where there is none."""
-    return COLUMNS_3D if result is not None and result.dimensions == 3 else COLUMNS
+    if result is None:
+        return COLUMNS
+    found = tuple(column for column in OPTIONAL_COLUMNS if column.key in result.table)
+    return (*(COLUMNS_3D if result.dimensions == 3 else COLUMNS), *found)
 
 
 def values_of(result: Result, column: Column) -> NDArray[Any]:

@@ -38,6 +38,7 @@ _TRANSFORM_TIPS = {
     "translation": "Particles of one class may be off centre.",
     "scale": "Particles of one class may differ in magnification by some percent.",
     "contrast": "Particles of one class may differ in contrast and background, as with ice thickness.",
+    "defocus": "Find how far each particle's defocus is from the input's. For images with a known CTF.",
 }
 _PRESET_TIP = "fast: a first look; balanced: for work; thorough: more rounds and hypotheses, takes longest."
 _OBJECTIVE_WORDS = {"harmony": "forward model (recommended)", "harmony-2022": "as published in 2022 (baseline)"}
@@ -163,6 +164,8 @@ class SettingsForm(QWidget):
         """Say what "auto" means for these particles, and what is too large for them."""
         self._particles = particles
         self.volume.setVisible(self._volumes)
+        known_ctf = particles is None or (not self._volumes and particles.ctf is not None)
+        self.transform_boxes["defocus"].setEnabled(known_ctf)
         extent = particles.box * particles.pixel_size if particles is not None else None
         auto_mask = f" auto: {MASK_FRACTION * extent:.0f} {ANGSTROM}." if extent else ""
         auto_shift = f" auto: {SHIFT_FRACTION * extent:.0f} {ANGSTROM}." if extent else ""
@@ -206,7 +209,7 @@ class SettingsForm(QWidget):
         """The settings as they stand; raises ``InputError`` where ``problems`` is not empty."""
         settings = Settings(
             classes=self.classes_spin.value() or None,
-            transforms=tuple(name for name, box in self.transform_boxes.items() if box.isChecked()),
+            transforms=tuple(n for n, box in self.transform_boxes.items() if box.isChecked() and box.isEnabled()),
             mask_diameter=self.mask_spin.value() or None,
             max_shift=self.shift_spin.value() or None,
             preset=self.preset_box.currentText(),
