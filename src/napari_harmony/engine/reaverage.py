@@ -137,12 +137,12 @@ def _average_images(
 def _compared_images(
     search: discovery.Search, posterior: Posterior, first: torch.Tensor, classes: int
 ) -> Work[tuple[tuple[Sums, Sums], halves.Agreement, Any]]:
-    """Sums of both halves over the whole band, and what they agree on."""
+    """Sums of both halves over the whole band, and what they agree on: they share a frame and are not aligned."""
     basis = yield from portion(search.built(np.inf), 0.0, 0.3)
     data = search.prepared.observe(basis)
     one = yield from portion(accumulating(data, posterior.only(first), classes), 0.3, 0.5)
     two = yield from portion(accumulating(data, posterior.only(~first), classes), 0.5, 0.7)
-    grid = pose_grid(180, 2.0, 0.5, search.sigma, search.device)
+    grid = pose_grid(1, 0.0, 1.0, search.sigma, search.device)
     comparison = halves.compare_halves(basis, search.geometry.box, one, two, grid, search.generator)
     agreement = yield from portion(comparison, 0.7, 1.0)
     return (one, two), agreement, basis

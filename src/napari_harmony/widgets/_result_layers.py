@@ -51,6 +51,26 @@ class ResultLayers:
             result.averages, result.counts, result.resolution, result.average_pixel_size, layer, particles
         )
 
+    def update(self, result: Result, layer: Any, particles: Particles) -> None:
+        """Draw an edited result in the layers that there are of it; those the user removed stay away."""
+        drawn = [x for x in self._viewer.layers if self._belongs(x, layer)]
+        aligned = next((x for x in drawn if role_of(x) == "aligned"), None)
+        if aligned is not None:
+            if aligned.data.result is result:
+                return
+            self._put(aligned_layer(particles, result, space_of(layer), layer.contrast_limits), layer)
+        for old in [x for x in drawn if role_of(x) == "class" and x.data.result is not result]:
+            number = old.metadata[KEY]["class"]
+            if number > result.classes or not len(result.members(number)):
+                self._viewer.layers.remove(old)
+                continue
+            tuple_of = aligned_layer(particles, result, space_of(layer), layer.contrast_limits, number)
+            self._put(tuple_of, layer, match=number).name = tuple_of[1]["name"]
+        if any(role_of(x) == "averages" for x in drawn):
+            self._show_averages(
+                result.averages, result.counts, result.resolution, result.average_pixel_size, layer, particles
+            )
+
     def show_class(self, result: Result, class_number: int, layer: Any, particles: Particles) -> Any:
         """The aligned particles of one class, on top and active; the other stacks over it are hidden."""
         drawn = aligned_layer(particles, result, space_of(layer), layer.contrast_limits, class_number)
@@ -89,7 +109,7 @@ class ResultLayers:
         return pictures[0].data.shape if pictures else None
 
     def _belongs(self, drawn: Any, layer: Any) -> bool:
-        return drawn.metadata[KEY].get(_SET) == _set_of(layer)
+        return drawn.metadata.get(KEY, {}).get(_SET) == _set_of(layer)
 
     def _put(self, drawn: LayerTuple, layer: Any, match: int | None = None) -> Any:
         """Redraw the layer of the same role for the same particles, or add it; the active layer stays active."""
