@@ -133,7 +133,7 @@ class _Lesson:
         self.draw, self.codes, self.start, self.radius, self.generator = draw, codes, start, radius, generator
         k, device, self.free = len(start), codes.device, free
         self.skew = (1e-3 * torch.randn(free, free, generator=generator)).to(device).requires_grad_()
-        sample = codes[: batch_of(codes)]
+        sample = codes[: 4 * _COMPARED]
         with torch.no_grad():
             pictures = draw(sample)
             moved = draw(sample + start[torch.arange(len(sample)) % k])
@@ -209,11 +209,6 @@ class _Lesson:
         unit = nn.functional.normalize(places, dim=1).unflatten(0, (len(codes), k))
         between = unit @ unit.mT
         return (between.sum((1, 2)) - between.diagonal(dim1=1, dim2=2).sum(1)).mean() / (k * (k - 1))
-
-
-def batch_of(codes: Tensor) -> int:
-    """How many codes the scale of pictures is taken from."""
-    return min(len(codes), 32)
 
 
 def blurred(pictures: Tensor) -> Tensor:
