@@ -60,7 +60,7 @@ def test_every_factor_moves_a_place_of_its_own_and_none_looks_like_a_change_of_p
     pictures = draw_pictures(body(factors, torch.full((len(factors),), kind), 32), 32)
     scores = content_tracking(pictures.reshape(12, 3, 5, 32, 32).numpy())
     for direction in scores.directions:
-        assert direction.verdict == "content" and direction.leak < 0.6
+        assert direction.verdict == "content" and direction.leak < 0.8
         assert direction.overlap < 0.01 and direction.consistency > 0.8
 
 
