@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.utils.notifications import show_info
-from qtpy.QtCore import QEvent, QItemSelectionModel, QPoint, Qt, QTimer, Signal
+from qtpy.QtCore import QEvent, QItemSelectionModel, QPoint, QSignalBlocker, Qt, QTimer, Signal
 from qtpy.QtGui import QGuiApplication, QKeyEvent, QKeySequence, QShowEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -260,8 +260,12 @@ class TransformsTable(Dock):
     def _show_selection(self) -> None:
         listening, self._listening = self._listening, False
         # the ranges are whole rows already: the flag Rows would make Qt look at each of them
-        chosen = self.model.selection_of(self.session.selection)
-        self.view.selectionModel().select(chosen, QItemSelectionModel.SelectionFlag.ClearAndSelect)
+        chosen, rows = self.model.selection_of(self.session.selection), self.view.selectionModel()
+        # told of a change, Qt compares each range of rows that was selected with each that is
+        with QSignalBlocker(rows):
+            rows.clearSelection()
+            rows.select(chosen, QItemSelectionModel.SelectionFlag.Select)
+        self.view.viewport().update()
         if not self.view.currentIndex().isValid():
             # sorted or filtered: the keyboard goes on from the same particle, but the view stays at its top
             self.view.setAutoScroll(False)
