@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from gui_fakes import make_particles
 from pytestqt.qtbot import QtBot
 
 from napari_harmony.engine.settings import Settings
+from napari_harmony.particles.simulate import CtfRange
 from napari_harmony.widgets._devices import Device, cpu
 from napari_harmony.widgets._form import LAST, TRAIN, SettingsForm
 
@@ -39,6 +42,20 @@ def test_settings_go_in_and_come_out(form: SettingsForm) -> None:
     )
     form.set_settings(chosen)
     assert form.settings == chosen
+
+
+def test_defocus_is_offered_for_images_with_a_ctf_alone(form: SettingsForm) -> None:
+    box = form.transform_boxes["defocus"]
+    assert not box.isChecked() and "CTF" in box.toolTip()
+    bare = make_particles()
+    seen = replace(bare, ctf=CtfRange().sample(len(bare), np.random.default_rng(0)))
+    form.set_particles(seen)
+    box.click()
+    assert "defocus" in form.settings.transforms
+    form.set_particles(bare)
+    assert not box.isEnabled() and "defocus" not in form.settings.transforms
+    form.set_particles(seen)
+    assert "defocus" in form.settings.transforms
 
 
 def test_every_edit_is_heard(qtbot: QtBot, form: SettingsForm) -> None:
