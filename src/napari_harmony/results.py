@@ -63,6 +63,10 @@ TEXT_COLUMNS = ("flags",)
 #: What ``Result.summary["warnings"]`` says where class averages of the data hold nothing that noise would not.
 NO_STRUCTURE = "no significant structure"
 
+#: Key of ``Result.summary``: particles that are junk, by the class in whose frame their poses are, as
+#: ``particle_ids.to_record`` writes them.
+JUNK_FRAMES = "junk_frames"
+
 
 @dataclass(frozen=True)
 class Result:
@@ -154,3 +158,19 @@ def content_columns(columns: Iterable[object]) -> list[str]:
     names = [str(c) for c in columns]
     codes = [c for c in names if c.startswith("content_") and c.removeprefix("content_").isdigit()]
     return sorted(codes, key=lambda c: int(c.removeprefix("content_")))
+
+
+def defocus_to_add(found: pd.DataFrame, given: pd.DataFrame) -> NDArray[np.float64] | None:
+    """Angstrom (n,) between the defocus that a run found and that of the particles.
+
+    ``found`` is the table of the result, ``given`` that of the particles. None where the run was not asked for
+    defocus, and where the particles are from a file into which these very offsets were written.
+    """
+    if "defocus_offset" not in found:
+        return None
+    offset = found["defocus_offset"].to_numpy(dtype=np.float64)
+    if "hrmDefocusOffset" in given:
+        written = pd.to_numeric(given["hrmDefocusOffset"], errors="coerce").to_numpy(dtype=np.float64)
+        if np.allclose(written, offset, atol=0.1, rtol=1e-3):
+            return None
+    return offset

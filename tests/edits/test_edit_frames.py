@@ -9,6 +9,7 @@ import pytest
 from edit_data import GAUGE_2D, GAUGE_3D, pose_errors, split_images, split_volumes
 
 from napari_harmony.edits import Assign, Merge, Turn, apply_edit, complete, is_complete
+from napari_harmony.particle_ids import to_record
 from napari_harmony.results import Result
 
 
@@ -104,3 +105,19 @@ def test_transformations_that_the_run_left_out_are_left_out() -> None:
 
     assert allowed("translation").angles == (0.0,)
     assert allowed("rotation").shift == (0.0, 0.0)
+
+
+def test_junk_of_the_run_is_taken_from_the_frame_of_the_class_it_fitted_best() -> None:
+    _, split, true = split_images()
+    rows = split.members(2)[:6]
+    table = split.table.copy()
+    table.loc[rows, "class_number"], table.loc[rows, "flags"] = 0, "junk"
+    summary = {**split.summary, "junk_frames": to_record(np.isin(np.arange(len(table)), rows) * 2)}
+    found = replace(split, table=table, summary=summary)
+    assert not is_complete(found, Assign(tuple(rows), 1))
+    moved = apply_edit(found, Assign(tuple(rows), 1, ((2, GAUGE_2D),)))
+    away, apart = pose_errors(moved, true, rows)
+    assert away.max() < 1e-4 and apart.max() < 1e-4
+    assert set(moved.table["flags"].to_numpy()[rows]) == {""} and "junk_frames" not in moved.summary
+    back = apply_edit(found, Assign(tuple(rows), 2))  # its own class: nothing to turn
+    np.testing.assert_array_equal(back.table["psi"], split.table["psi"])

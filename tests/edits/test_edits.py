@@ -39,8 +39,8 @@ from napari_harmony.edits import (
     with_averages,
     write_edits,
 )
-from napari_harmony.edits.state import from_ranges, to_ranges
 from napari_harmony.errors import InputError
+from napari_harmony.particle_ids import from_ranges, to_ranges
 from napari_harmony.results import Result
 
 STILL = Turn((0.0,), (0.0, 0.0))

@@ -15,6 +15,7 @@ from napari_harmony.engine.preprocess import Geometry, Prepared
 from napari_harmony.engine.refine import Refined
 from napari_harmony.engine.search import Posterior, Templates
 from napari_harmony.engine.settings import Settings
+from napari_harmony.particle_ids import by_class
 from napari_harmony.results import COLUMNS, NO_STRUCTURE, Result
 
 #: 64 stored pixels on a grid of 32: a working pixel is two stored ones.
@@ -170,3 +171,15 @@ def test_flip_odds_are_of_turns_over_90_degrees_within_the_class(angle: float, o
         torch.zeros(1, 2),
     )
     assert float(flip_odds(posterior, posterior.best())[0]) == pytest.approx(odds)
+
+
+def test_junk_says_in_the_frame_of_which_class_its_pose_is() -> None:
+    found = findings()
+    result = assembled(found)
+    frames = by_class(result.summary["junk_frames"], len(result))
+    thrown = found.rows[found.junk]
+    assert set(thrown) <= set(np.flatnonzero(frames))
+    assert (frames[result.table["class_number"].to_numpy() > 0] == 0).all()
+    kept = assembled(replace(found, junk=np.zeros_like(found.junk)))
+    assert kept.summary["junk_frames"] == {}
+    np.testing.assert_array_equal(frames[thrown], kept.table["class_number"].to_numpy()[thrown])

@@ -28,16 +28,15 @@ from napari_harmony.edits.state import (
     AGAIN,
     DUE,
     EDITS,
-    JUNK_FRAMES,
     JUNKED,
     UNUSABLE,
-    by_class,
     check_classes,
-    to_record,
     usable_ids,
     words_of,
 )
 from napari_harmony.errors import InputError
+from napari_harmony.particle_ids import by_class, to_record
+from napari_harmony.results import JUNK_FRAMES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from napari_harmony.edits.kinds import Assign, Edit, Junk, Keep, Merge, Renumber, Restore, Split, Turn, Turns
-from napari_harmony.edits.state import EDITS, from_ranges, to_ranges
+from napari_harmony.edits.state import EDITS
 from napari_harmony.errors import InputError
+from napari_harmony.particle_ids import from_ranges, to_ranges
 
 _KINDS: dict[str, type] = {
     "assign": Assign,

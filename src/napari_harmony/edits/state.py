@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_harmony.errors import InputError
+from napari_harmony.particle_ids import by_class
+from napari_harmony.results import JUNK_FRAMES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -15,8 +17,8 @@ if TYPE_CHECKING:
     from napari_harmony.results import Result
 
 #: Keys of ``Result.summary``: the edits so far; classes whose averages are due; classes averaged since in the poses
-#: of the run; and of particles in class 0 those in whose frame their poses are: junked by hand, and by the run.
-EDITS, DUE, AGAIN, JUNKED, JUNK_FRAMES = "edits", "averages_due", "averaged_again", "junked", "junk_frames"
+#: of the run; and which particles were junked by hand from each class, and would be restored to it.
+EDITS, DUE, AGAIN, JUNKED = "edits", "averages_due", "averaged_again", "junked"
 #: Flags of images that hold nothing to be averaged.
 UNUSABLE = frozenset({"not-finite", "constant"})
 
@@ -28,44 +30,6 @@ def frames_of(result: Result) -> NDArray[np.int64]:
         known = by_class(result.summary.get(key), len(result))
         frames = np.where(frames > 0, frames, known)
     return frames
-
-
-def by_class(record: object, count: int) -> NDArray[np.int64]:
-    """Numbers (count,) from a record of ids for each class; 0 for ids that stand nowhere."""
-    numbers = np.zeros(count, dtype=np.int64)
-    for number, text in record.items() if isinstance(record, Mapping) else ():
-        numbers[ids_from(str(text), count)] = int(number)
-    return numbers
-
-
-def to_record(numbers: NDArray[np.int64]) -> dict[str, str]:
-    """The record of ids for each class that :func:`by_class` reads."""
-    return {str(number): to_ranges(np.flatnonzero(numbers == number)) for number in np.unique(numbers[numbers > 0])}
-
-
-def to_ranges(ids: Iterable[int] | NDArray[np.int64]) -> str:
-    """Ids as a short text, "0-4,9": a lasso around thousands of particles should stay readable."""
-    numbers = np.unique(np.asarray(tuple(ids) if not isinstance(ids, np.ndarray) else ids, dtype=np.int64))
-    if not len(numbers):
-        return ""
-    breaks = np.flatnonzero(np.diff(numbers) > 1)
-    first, last = numbers[np.r_[0, breaks + 1]], numbers[np.r_[breaks, len(numbers) - 1]]
-    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(first, last, strict=True))
-
-
-def from_ranges(text: str) -> NDArray[np.int64]:
-    """Ids of a text that :func:`to_ranges` wrote; raises ``ValueError`` for another."""
-    parts = [part.split("-") for part in text.split(",")] if text.strip() else []
-    if any(len(part) > 2 for part in parts):
-        raise ValueError(f"'{text}' is no list of ranges")
-    runs = [np.arange(int(part[0]), int(part[-1]) + 1) for part in parts]
-    return np.concatenate(runs).astype(np.int64) if runs else np.empty(0, np.int64)
-
-
-def ids_from(text: str, count: int) -> NDArray[np.int64]:
-    """Ids of a text, those below ``count`` alone."""
-    ids = from_ranges(text)
-    return ids[ids < count]
 
 
 def words_of(flags: Any) -> set[str]:

@@ -18,7 +18,8 @@ from napari_harmony.engine.refine import Refined
 from napari_harmony.engine.search import Posterior, Templates
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.steerable import SteerableBasis
-from napari_harmony.results import COLUMNS, NO_STRUCTURE, Result
+from napari_harmony.particle_ids import to_record
+from napari_harmony.results import COLUMNS, JUNK_FRAMES, NO_STRUCTURE, Result
 
 #: An average this like itself after a turn of more than ``SYMMETRY_ANGLE`` degrees does not define its psi.
 SYMMETRY = 0.92
@@ -106,6 +107,7 @@ def assemble(
             "parameters": asdict(settings),
             "seed": settings.seed,
             "warnings": warnings_of(prepared.usable, prepared.flags, findings.structure, findings.junk),
+            JUNK_FRAMES: junk_frames(prepared.keys, findings.rows, number[label], findings.member),
             **provenance,
         },
     )
@@ -180,6 +182,21 @@ def originals(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
     """The row (n,) of the first of exact copies, for each image."""
     _, first, same = np.unique(keys, return_index=True, return_inverse=True)
     return np.asarray(first[same], dtype=np.int64)
+
+
+def junk_frames(
+    keys: NDArray[np.uint64], rows: NDArray[np.int64], number: NDArray[np.int64], member: NDArray[np.bool_]
+) -> dict[str, str]:
+    """In the frame of which class the poses of junk are, for those who want it back.
+
+    Parameters
+    ----------
+    keys : (n,) fingerprints of all images; exact copies share what was found for the first
+    rows, number, member : (m,) input rows, the class that fits best, and whether the particle counts for it
+    """
+    frames = np.zeros(len(keys), dtype=np.int64)
+    frames[rows] = np.where(member, 0, number)
+    return to_record(frames[originals(keys)])
 
 
 def _symmetric_classes(basis: SteerableBasis, templates: Templates) -> NDArray[np.bool_]:

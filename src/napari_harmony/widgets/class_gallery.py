@@ -16,7 +16,6 @@ from qtpy.QtWidgets import (
     QPushButton,
     QSlider,
     QStackedLayout,
-    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -96,9 +95,8 @@ class ClassGallery(Dock):
         self.order_box.setToolTip("Sort the classes by this.")
         for order, text in _ORDERS.items():
             self.order_box.addItem(text, order)
-        self.direction_button = QToolButton()
-        self.direction_button.setCheckable(True)
-        self.direction_button.setChecked(True)
+        self.direction_button = QPushButton("descending")
+        self.direction_button.setToolTip("Whether the largest value comes first (descending) or the smallest.")
         self.cut_box = QComboBox()
         self.cut_box.setToolTip(
             "What is shown of an average: the slice through its centre, or its projection, along z."
@@ -114,7 +112,7 @@ class ClassGallery(Dock):
         self.size_slider.setToolTip("Size of the tiles (Ctrl and the wheel).")
         self.size_slider.setAccessibleName("Size of the tiles")
         self.order_box.currentIndexChanged.connect(self._on_order)
-        self.direction_button.toggled.connect(self._on_order)
+        self.direction_button.clicked.connect(self.turn_order)
         self.cut_box.currentIndexChanged.connect(self._on_cut)
         self.size_slider.valueChanged.connect(self._on_size)
 
@@ -137,7 +135,7 @@ class ClassGallery(Dock):
         top = QHBoxLayout()
         label = QLabel("Sort by")
         label.setBuddy(self.order_box)
-        for widget in (label, self.order_box, self.direction_button, self.cut_box):
+        for widget in (label, self.order_box, self.direction_button):
             top.addWidget(widget)
         top.addStretch(1)
         top.addWidget(self.size_slider)
@@ -148,6 +146,7 @@ class ClassGallery(Dock):
         layout = QVBoxLayout(self)
         layout.setSpacing(6)
         layout.addLayout(top)
+        layout.addWidget(self.cut_box)
         layout.addWidget(self._pages, 1)
         for widget in (self.count_label, self.run_row, self.average_button, self.message_label, self.actions_box):
             layout.addWidget(widget)
@@ -310,12 +309,13 @@ class ClassGallery(Dock):
 
     # -- how it is shown --------------------------------------------------------------------------------------------
 
+    def turn_order(self) -> None:
+        """The other way round."""
+        self.direction_button.setText("ascending" if self.model.descending else "descending")
+        self.model.set_order(self.model.order, not self.model.descending)
+
     def _on_order(self, _changed: Any = None) -> None:
-        descending = self.direction_button.isChecked()
-        self.direction_button.setArrowType(Qt.ArrowType.DownArrow if descending else Qt.ArrowType.UpArrow)
-        words = "largest" if descending else "smallest"
-        self.direction_button.setToolTip(f"The {words} value comes first; click to turn it round.")
-        self.model.set_order(self.order_box.currentData(), descending)
+        self.model.set_order(self.order_box.currentData(), self.model.descending)
 
     def _on_cut(self, _changed: Any = None) -> None:
         self.pictures.cut = self.cut_box.currentData()

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from napari_harmony.analysis.fsc import of_classes, worse_of
-from napari_harmony.engine.assembly import UNKNOWN_ANGLE, no_agreement, originals, warnings_of
+from napari_harmony.engine.assembly import UNKNOWN_ANGLE, junk_frames, no_agreement, originals, warnings_of
 from napari_harmony.engine.preprocess import Geometry
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.volumes.discovery import Discovery
@@ -19,7 +19,7 @@ from napari_harmony.engine.volumes.prepare import Prepared
 from napari_harmony.engine.volumes.refine import Refined
 from napari_harmony.engine.volumes.search import Posterior
 from napari_harmony.engine.volumes.symmetry import Symmetry
-from napari_harmony.results import COLUMNS_3D, Result
+from napari_harmony.results import COLUMNS_3D, JUNK_FRAMES, Result
 from napari_harmony.transforms import so3
 
 
@@ -97,6 +97,7 @@ def assemble(
             "parameters": asdict(settings),
             "seed": settings.seed,
             "warnings": warnings_of(prepared.usable, prepared.flags, findings.structure, junk),
+            JUNK_FRAMES: junk_frames(prepared.keys, findings.rows, number[label], findings.member),
             **provenance,
         },
         half_averages=halves,
