@@ -12,7 +12,15 @@ import torch
 from engine_data import VIEWS, run
 
 from napari_harmony.engine import api
-from napari_harmony.engine.defocus import PRIOR_SPREAD, Defocus, _others, find_defocus, offset_ctf, with_defocus
+from napari_harmony.engine.defocus import (
+    PRIOR_SPREAD,
+    Defocus,
+    _others,
+    find_defocus,
+    offset_ctf,
+    refocused,
+    with_defocus,
+)
 from napari_harmony.engine.preprocess import Prepared, prepare
 from napari_harmony.engine.search import Posterior, Sums, accumulate, signal_variance
 from napari_harmony.engine.settings import Settings
@@ -206,3 +214,6 @@ def test_a_run_finds_defocus_and_writes_it_where_relion_looks(brief_training: No
     exported = open_particles(export_table(tmp_path / "again.star", again, result))
     assert exported.ctf is not None
     np.testing.assert_allclose(exported.ctf.defocus_u, again.ctf.defocus_u, atol=0.5)
+    focused = refocused(few, result.table).ctf
+    assert focused is not None and refocused(again, result.table) is again
+    np.testing.assert_allclose(focused.defocus_v, again.ctf.defocus_v, atol=0.5)

@@ -11,6 +11,7 @@ tens to hundreds of nanometres apart; per-particle defocus is refined in this wa
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,6 +21,12 @@ from napari_harmony.engine.refine import CONTRAST_SPREAD
 from napari_harmony.engine.search import Observations, Posterior, Sums, signal_variance, wiener
 from napari_harmony.engine.work import Work
 from napari_harmony.particles.ctf import CtfParameters, ctf_at, electron_wavelength
+from napari_harmony.results import defocus_to_add
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from napari_harmony.particles.dataset import Particles
 
 #: Offsets that are compared, and their steps; prior standard deviation. Angstrom.
 REACH, STEP = 5000.0, 100.0
@@ -100,6 +107,14 @@ def with_defocus(prepared: Prepared, parameters: CtfParameters, offset: torch.Te
 def offset_ctf(parameters: CtfParameters, offset: np.ndarray) -> CtfParameters:
     """CTF parameters with the defocus along both axes moved by ``offset`` (n,) angstrom."""
     return replace(parameters, defocus_u=parameters.defocus_u + offset, defocus_v=parameters.defocus_v + offset)
+
+
+def refocused(particles: Particles, table: pd.DataFrame) -> Particles:
+    """The particles with the CTF that a run found for them; ``table`` is that of its result."""
+    offset = defocus_to_add(table, particles.table)
+    if particles.ctf is None or offset is None:
+        return particles
+    return replace(particles, ctf=offset_ctf(particles.ctf, offset))
 
 
 def _inverse_noise(prepared: Prepared) -> torch.Tensor:

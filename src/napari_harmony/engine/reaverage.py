@@ -15,6 +15,7 @@ import torch
 
 from napari_harmony.engine import discovery, halves
 from napari_harmony.engine.clock import Clock
+from napari_harmony.engine.defocus import refocused
 from napari_harmony.engine.devices import choose_arithmetic, choose_device
 from napari_harmony.engine.events import Done, Event
 from napari_harmony.engine.preprocess import Geometry, name_of, prepare
@@ -71,7 +72,7 @@ def average_classes(
     rows = np.flatnonzero(np.isin(result.table["class_number"].to_numpy(), wanted))
     if not len(rows):
         raise InputError(f"class {wanted[0] if wanted else 0} has no particles to be averaged.")
-    members = subset(replace(particles, metadata=None), rows)
+    members = subset(replace(refocused(particles, result.table), metadata=None), rows)
     clock = Clock({_READING: 1.0, _AVERAGING: 1.0})
     run = _average_volumes if result.dimensions == 3 else _average_images
     yield Done((yield from run(members, result, rows, wanted, settings, clock)))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from napari_harmony.results import Result, columns_of, content_columns
+from napari_harmony.results import Result, columns_of, content_columns, defocus_to_add
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -91,14 +91,9 @@ def defocus_columns(result: Result, particles: Particles) -> dict[str, np.ndarra
     under ``hrmDefocusUInput`` and ``VInput``. Empty where the run was not asked for defocus, and where the particles
     are from a file into which these very offsets were written already.
     """
-    table, ctf = result.table, particles.ctf
-    if "defocus_offset" not in table or ctf is None:
+    ctf, offset = particles.ctf, defocus_to_add(result.table, particles.table)
+    if ctf is None or offset is None:
         return {}
-    offset = table["defocus_offset"].to_numpy(dtype=np.float64)
-    if "hrmDefocusOffset" in particles.table:
-        written = pd.to_numeric(particles.table["hrmDefocusOffset"], errors="coerce").to_numpy(dtype=np.float64)
-        if np.allclose(written, offset, atol=0.1, rtol=1e-3):
-            return {}
     return {
         "rlnDefocusU": ctf.defocus_u + offset,
         "rlnDefocusV": ctf.defocus_v + offset,
