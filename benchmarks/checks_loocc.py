@@ -20,7 +20,7 @@ from loocc_training import Start, continued, searched, trained_until
 from napari_harmony.engine.settings import Settings
 from napari_harmony.objectives.loocc import RELATIVE_WEIGHT
 
-COUNT = 1600
+COUNT = 1200
 #: Passes over the particles: to the checkpoint, and in all.
 UNTIL, EPOCHS = 16, 32
 BEFORE, WITHOUT, WITH = "checkpoint", "harmony", "harmony + loocc"
