@@ -74,7 +74,7 @@ def test_critics_read_much_of_codes_that_are_the_same() -> None:
 
 def test_a_batch_is_read_before_it_is_learned_from() -> None:
     """The same batch again and again is soon known by heart; the first reading must not know it yet."""
-    subject = core(Controls(critic_rate=0.02, watching_steps=50))
+    subject = core(Controls(critic_rate=0.02, steps=50))
     other, code = torch.randn(64, 2, generator=generator(1)), torch.randn(64, 3, generator=generator(2))
     subject(code, other, NONE, generator())
     first = subject.readings[1]
@@ -145,7 +145,7 @@ def test_a_code_that_may_choose_becomes_independent() -> None:
     random, left = generator(), {}
     for penalised in (False, True):
         torch.manual_seed(1)
-        encoder, subject = torch.nn.Linear(4, 4), core(Controls(rate=0.02, watching_steps=1), code=2)
+        encoder, subject = torch.nn.Linear(4, 4), core(Controls(rate=0.02), code=2)
         optimiser = torch.optim.Adam(encoder.parameters(), lr=1e-2)
         for step in range(500):
             seen = torch.randn(64, 4, generator=random)
