@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QPoint, Qt, Signal
-from qtpy.QtGui import QKeySequence, QShortcut
+from qtpy.QtGui import QKeyEvent, QKeySequence
 from qtpy.QtWidgets import QGridLayout, QMenu, QPushButton, QWidget
 
 from napari_harmony.edits import Edit, Junk, Keep, Merge, Renumber, Restore, Split
@@ -27,24 +27,31 @@ EDITING = "The last edit is still being carried out."
 
 @dataclass(frozen=True)
 class Entry:
-    """A button: its text, what it does, and its keys."""
+    """A button: its text, what it does, and its key, in words for people and for Qt."""
 
     name: str
     text: str
     tip: str
-    keys: tuple[str, ...]
+    key: str
+    code: Qt.Key | QKeySequence.StandardKey
 
 
 ENTRIES = (
-    Entry("keep", "Keep only", "Junk all classes but those chosen", ("K",)),
-    Entry("junk", "Junk", "Junk the chosen classes; they can be restored", ("Del",)),
-    Entry("restore", "Restore", "Give the chosen classes back what was junked from them by hand", ("U",)),
-    Entry("merge", "Merge", "Put all chosen classes into the first of them, turned into its frame", ("M",)),
-    Entry("split", "Split", "Split the chosen class in two by the content codes of its particles", ("S",)),
-    Entry("rerun", "Re-run...", "Open the Harmony dock on a new layer of the particles of these classes", ("R",)),
-    Entry("undo", "Undo", "Take the last edit back", ("Ctrl+Z",)),
-    Entry("redo", "Redo", "Make it again", ("Ctrl+Shift+Z", "Ctrl+Y")),
-    Entry("renumber", "Renumber", "Number the classes anew from the largest, without gaps", ("N",)),
+    Entry("keep", "Keep only", "Junk all classes but those chosen", "K", Qt.Key.Key_K),
+    Entry("junk", "Junk", "Junk the chosen classes; they can be restored", "Del", QKeySequence.StandardKey.Delete),
+    Entry("restore", "Restore", "Give the chosen classes back what was junked from them by hand", "U", Qt.Key.Key_U),
+    Entry("merge", "Merge", "Put all chosen classes into the first of them, turned into its frame", "M", Qt.Key.Key_M),
+    Entry("split", "Split", "Split the chosen class in two by the content codes of its particles", "S", Qt.Key.Key_S),
+    Entry(
+        "rerun",
+        "Re-run...",
+        "Open the Harmony dock on a new layer of the particles of these classes",
+        "R",
+        Qt.Key.Key_R,
+    ),
+    Entry("undo", "Undo", "Take the last edit back", "Ctrl+Z", QKeySequence.StandardKey.Undo),
+    Entry("redo", "Redo", "Make it again", "Ctrl+Shift+Z", QKeySequence.StandardKey.Redo),
+    Entry("renumber", "Renumber", "Number the classes anew from the largest, without gaps", "N", Qt.Key.Key_N),
 )
 
 
@@ -72,10 +79,6 @@ class GalleryActions(QWidget):
             button = self.buttons[entry.name]
             button.clicked.connect(lambda _checked=False, name=entry.name: self.do(name))
             layout.addWidget(button, place // 3, place % 3)
-            for keys in entry.keys:
-                shortcut = QShortcut(QKeySequence(keys), parent)
-                shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-                shortcut.activated.connect(lambda name=entry.name: self.do(name))
 
     # -- what is possible -------------------------------------------------------------------------------------------
 
@@ -89,7 +92,7 @@ class GalleryActions(QWidget):
         for entry in ENTRIES:
             why, button = self.why_not(entry.name), self.buttons[entry.name]
             button.setEnabled(not why)
-            button.setToolTip(why or f"{self._tip(entry)} ({entry.keys[0]}).")
+            button.setToolTip(why or f"{self._tip(entry)} ({entry.key}).")
 
     def _tip(self, entry: Entry) -> str:
         if entry.name == "merge" and self._session.result is not None:
@@ -142,6 +145,10 @@ class GalleryActions(QWidget):
         record = self._session.result.summary.get("junked", {}) if self._session.result is not None else {}
         return any(str(number) in record for number in self._chosen)
 
+    def named(self, event: QKeyEvent) -> str | None:
+        """What a key stands for, or None."""
+        return next((entry.name for entry in ENTRIES if _is_pressed(entry.code, event)), None)
+
     # -- doing ------------------------------------------------------------------------------------------------------
 
     def do(self, name: str) -> None:
@@ -174,7 +181,13 @@ class GalleryActions(QWidget):
         menu.addAction("Show the aligned particles\tEnter", open_class).setEnabled(len(self._chosen) == 1)
         menu.addSeparator()
         for entry in ENTRIES:
-            action = menu.addAction(f"{entry.text}\t{entry.keys[0]}", lambda name=entry.name: self.do(name))
+            action = menu.addAction(f"{entry.text}\t{entry.key}", lambda name=entry.name: self.do(name))
             action.setEnabled(not self.why_not(entry.name))
         menu.exec(place)
         menu.deleteLater()
+
+
+def _is_pressed(code: Qt.Key | QKeySequence.StandardKey, event: QKeyEvent) -> bool:
+    if isinstance(code, QKeySequence.StandardKey):
+        return bool(event.matches(code))
+    return event.key() == code and not event.modifiers() & ~Qt.KeyboardModifier.KeypadModifier

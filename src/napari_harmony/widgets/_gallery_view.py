@@ -43,14 +43,14 @@ class TilesView(QListView):
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Open the current tile on Enter; letters are for the dock, not for a search among numbers."""
-        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self.currentIndex().isValid():
+        letter = event.text().isalnum() and not event.modifiers() & ~Qt.KeyboardModifier.ShiftModifier
+        if letter or event.key() == Qt.Key.Key_Delete:
+            event.ignore()
+        elif event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self.currentIndex().isValid():
             self.opened.emit(self.currentIndex())
             event.accept()
         else:
             super().keyPressEvent(event)
-
-    def keyboardSearch(self, search: str) -> None:
-        """No search by typing."""
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         """Zoom with Ctrl, scroll without."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QItemSelection, QItemSelectionModel, QModelIndex, QPoint, QSize, Qt
-from qtpy.QtGui import QColor
+from qtpy.QtCore import QEvent, QItemSelection, QItemSelectionModel, QModelIndex, QPoint, QSize, Qt
+from qtpy.QtGui import QColor, QKeyEvent
 from qtpy.QtWidgets import (
     QComboBox,
     QHBoxLayout,
@@ -190,6 +190,21 @@ class ClassGallery(Dock):
         quiet.setAlpha(170)
         self.delegate.colours = Colours(ground, text, quiet, _LIT, text)
         self.view.viewport().update()
+
+    def event(self, event: QEvent) -> bool:
+        """Claim the keys of the buttons before any shortcut of the window does."""
+        if event.type() == QEvent.Type.ShortcutOverride and self.actions_box.named(event):
+            event.accept()
+            return True
+        return super().event(event)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Do what the key of a button stands for, wherever in the dock it is pressed."""
+        name = self.actions_box.named(event)
+        if name is None:
+            super().keyPressEvent(event)
+        else:
+            self.actions_box.do(name)
 
     # -- session -> tiles -------------------------------------------------------------------------------------------
 
