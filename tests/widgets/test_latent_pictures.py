@@ -186,7 +186,13 @@ def test_the_scale_stands_out_from_the_ground() -> None:
     result = make_result()
     dark, light = (colour_by(result, "score", theme).table[:256, :3].mean(axis=1) for theme in ("dark", "light"))
     assert dark.min() > 60 and light.max() < 190
-    assert colour_by(result, COUNT).by_count
+
+
+@pytest.mark.parametrize(("theme", "ground"), [("dark", 0), ("light", 255)])
+def test_few_particles_are_nearest_to_the_ground(theme: str, ground: int) -> None:
+    found = colour_by(make_result(), COUNT, theme)
+    away = np.abs(found.table[:256, :3].astype(float).mean(axis=1) - ground)
+    assert found.by_count and away[0] < away[128] < away[255]
 
 
 def test_every_column_is_offered_once() -> None:

@@ -129,7 +129,7 @@ def test_shift_adds_and_alt_and_ctrl_remove(qtbot: QtBot, plot: LatentPlot) -> N
 
 
 def test_a_rectangle_selects_what_it_encloses(qtbot: QtBot, plot: LatentPlot) -> None:
-    plot.tool_buttons[Tool.RECTANGLE].click()
+    plot.tools.buttons[Tool.RECTANGLE].click()
     corners = around(plot, 20)
     drag(qtbot, plot, [corners[2], corners[0]])
     assert plot.session.selection.tolist() == expected_in(plot, corners)
@@ -187,11 +187,11 @@ def test_what_is_selected_elsewhere_is_brought_out(plot: LatentPlot) -> None:
     plot.session.select([4, 8])
     after = plot.canvas.grab().toImage()
     assert plot.canvas.painting._selection.tolist() == [4, 8]
-    mark, ground = plot.canvas.painting._palette.mark, before.pixelColor(place(plot, 8))
+    ground = before.pixelColor(place(plot, 8))
     assert after.pixelColor(place(plot, 8)) == ground  # in its colour
     assert after.pixelColor(place(plot, 30)) != before.pixelColor(place(plot, 30))  # dimmed
-    ring = [after.pixelColor(place(plot, 8) + QPoint(dx, 0)).name() for dx in range(1, 9)]
-    assert mark in ring
+    ring = [after.pixelColor(place(plot, 8) + QPoint(dx, 0)) for dx in range(1, 9)]
+    assert any(min(colour.red(), colour.green(), colour.blue()) > 190 for colour in ring)  # nearly white
 
 
 def test_table_and_plot_follow_each_other(qtbot: QtBot, plot: LatentPlot, viewer: ViewerModel) -> None:
@@ -228,7 +228,7 @@ def test_keys_move_the_view(qtbot: QtBot, plot: LatentPlot) -> None:
 def test_keys_choose_tools(qtbot: QtBot, plot: LatentPlot) -> None:
     for key, tool in ((Qt.Key.Key_R, Tool.RECTANGLE), (Qt.Key.Key_P, Tool.PAN), (Qt.Key.Key_L, Tool.LASSO)):
         qtbot.keyClick(plot.canvas, key)
-        assert plot.canvas.tool is tool and plot.tool_buttons[tool].isChecked()
+        assert plot.canvas.tool is tool and plot.tools.buttons[tool].isChecked()
 
 
 def test_a_rectangle_can_be_drawn_with_keys(qtbot: QtBot, plot: LatentPlot) -> None:
@@ -517,10 +517,10 @@ def test_the_selection_is_merged_into_a_class(qtbot: QtBot, plot: LatentPlot, re
     menu = plot.actions_box.merge_menu
     menu.aboutToShow.emit()
     assert [action.text() for action in menu.actions()] == ["&1  (19)", "&2  (19)", "&3  (20)"]
-    with qtbot.waitSignal(plot.actions_box.edit_work.runner.done, timeout=60_000):
+    with qtbot.waitSignal(plot.editing.editor.done, timeout=60_000):
         menu.actions()[0].trigger()
         assert not plot.actions_box.junk_button.isEnabled()
-        assert "being made" in plot.actions_box.junk_button.toolTip()
+        assert "still being carried out" in plot.actions_box.junk_button.toolTip()
         plot.actions_box.junk()  # refused by the key as well
     assert set(chosen) <= set(plot.session.result.members(1)) and plot.session.can_undo
     assert plot.actions_box.junk_button.isEnabled()
@@ -528,7 +528,7 @@ def test_the_selection_is_merged_into_a_class(qtbot: QtBot, plot: LatentPlot, re
 
 def test_an_edit_of_a_result_that_is_gone_is_dropped(qtbot: QtBot, plot: LatentPlot, result: Result) -> None:
     plot.session.select(result.members(2)[:5])
-    with qtbot.waitSignal(plot.actions_box.edit_work.runner.done, timeout=60_000):
+    with qtbot.waitSignal(plot.editing.editor.done, timeout=60_000):
         plot.actions_box.assign(1)
         newer = make_result(seed=8)
         plot.session.set_result(newer)
@@ -645,7 +645,7 @@ def test_a_closed_plot_listens_no_more_and_a_docked_one_does(qtbot: QtBot, plot:
     bound = connected()
     plot.setParent(None)
     closed = connected()
-    assert closed == bound - 8
+    assert closed == bound - 10  # of them 2 by what carries out edits
     session.select([4])
     assert not len(plot.canvas.painting._selection)
     plot.setParent(home)

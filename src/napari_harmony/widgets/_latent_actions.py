@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.utils.notifications import show_error, show_info
+from napari.utils.notifications import show_info
 from qtpy.QtCore import QPoint
 from qtpy.QtWidgets import QFileDialog, QGridLayout, QMenu, QPushButton, QWidget
 
@@ -17,7 +17,7 @@ from napari_harmony._map_back import class_colours
 from napari_harmony._stacks import ParticleStack
 from napari_harmony.edits import Assign
 from napari_harmony.errors import HarmonyError
-from napari_harmony.widgets._latent_edit import EditWork
+from napari_harmony.widgets._editing import editing_of
 from napari_harmony.widgets._latent_legend import swatch
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 NO_RESULT = "There is no result yet: run Align and Cluster first."
 NO_SELECTION = "Select particles first: draw around them, or click a class below the plot."
 BUSY = "A run is at work: its result will replace this one."
-EDITING = "The last change is still being made."
+EDITING = "The last edit is still being carried out."
 _ROLE = "selection"
 _SAMPLE = 16
 
@@ -43,9 +43,7 @@ class SelectionActions(QWidget):
         self._session = session
         self._viewer = viewer
         self._attempt = attempt
-        self.edit_work = EditWork(session, self)
-        self.edit_work.failed.connect(show_error)
-        self.edit_work.changed.connect(self.update_buttons)
+        self.editing = editing_of(viewer)
         self.new_class_button = self._button("New class", "Put the selected particles into a class of their own (N).")
         self.merge_button = self._button("Merge into", "Put the selected particles into another class (M).")
         self.junk_button = self._button("Junk", "Take the selected particles out of all classes (Delete).")
@@ -106,7 +104,7 @@ class SelectionActions(QWidget):
                 button.setToolTip(f"{verb}: {words}. {keys}")
 
     def _why_no_edit(self) -> str:
-        if self.edit_work.busy:
+        if self.editing.busy:
             return EDITING
         return BUSY if self._session.state.busy else ""
 
@@ -115,7 +113,7 @@ class SelectionActions(QWidget):
     def assign(self, to: int) -> None:
         """Put the selected particles into a class; 0 for junk."""
         if not self.why_not() and not self._why_no_edit():
-            self._attempt(lambda: self.edit_work.start(Assign(tuple(self._session.selection.tolist()), to)))
+            self._attempt(lambda: self.editing.edit(Assign(tuple(self._session.selection.tolist()), to)))
 
     def new_class(self) -> None:
         """Put the selected particles into a class of their own."""

@@ -97,7 +97,10 @@ def colour_by(result: Result, key: str, theme: str = "dark") -> Colouring:
     """
     if key == COUNT:
         codes = np.full(len(result), _STEPS // 2, dtype=np.uint8)
-        return Colouring(COUNT, codes, _scale("viridis", theme), by_count=True)
+        scale = _scale("viridis", theme)
+        if theme == "light":  # few particles must be nearest to the ground
+            scale[:_STEPS] = scale[:_STEPS][::-1]
+        return Colouring(COUNT, codes, scale, by_count=True)
     if key == CLASS:
         return _by_class(result)
     texts = next((c for c in words_of(result) if c.key == key), None)

@@ -115,7 +115,7 @@ class ScaleBar(QWidget):
         if self._colouring.limits is None:
             return "few", "particles per cell (log)", "many"
         low, high = self._colouring.limits
-        return f"{low:.4g}", self._colouring.title, f"{high:.4g}"
+        return f"{low:.3g}", self._colouring.title, f"{high:.3g}"
 
     def paintEvent(self, _event: QPaintEvent) -> None:
         """A gradient with its numbers below."""

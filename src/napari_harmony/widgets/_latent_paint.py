@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MARGINS = QMarginsF(44, 6, 8, 34)
 _CELL = 2  # pixels along an edge of a cell of the density
 _SMOOTH = 20_000  # so many points are drawn at twice the resolution
-_DIMMED = 0.28  # opacity of the particles that are not selected
+_DIMMED = 0.38  # opacity of the particles that are not selected
 _TICK_ROOM = 50.0  # pixels from one tick to the next
 
 
@@ -161,7 +161,7 @@ class Painting:
             return _image(points_picture(column, row, colours, shape, radius))
         mark = QColor(self._palette.mark)
         ring = (mark.red(), mark.green(), mark.blue())
-        return _image(ringed_picture(column, row, colours, shape, radius + 0.4 * scale, 1.1 * scale, ring))
+        return _image(ringed_picture(column, row, colours, shape, radius + 0.4 * scale, 1.4 * scale, ring))
 
     def _draw_current(self, painter: QPainter, frame: QRectF) -> None:
         column, row = self.view.to_pixels(self._x[self.current], self._y[self.current], frame.width(), frame.height())

@@ -19,7 +19,7 @@ _FAINTEST = 0.3  # opacity of a cell with one particle
 
 def radius_for(count: int) -> float:
     """Radius in pixels at which so many points can be told apart and still be seen."""
-    return float(np.clip(15.0 / max(1, count) ** 0.2, 1.4, 4.5))
+    return float(np.clip(12.5 / max(1, count) ** 0.19, 1.3, 4.0))
 
 
 def topmost(column: NDArray[Any], row: NDArray[Any], shape: tuple[int, int], radius: float) -> NDArray[np.int32]:

@@ -9,7 +9,7 @@ import numpy as np
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QEvent, QPoint, QSize, Qt, QTimer
 from qtpy.QtGui import QKeyEvent, QKeySequence, QShowEvent
-from qtpy.QtWidgets import QButtonGroup, QHBoxLayout, QMenu, QPushButton, QVBoxLayout
+from qtpy.QtWidgets import QLabel, QMenu, QVBoxLayout
 from superqt import QElidingLabel
 
 from napari_harmony.analysis.embedding import Embedding, principal_components, umap_embedding
@@ -24,6 +24,7 @@ from napari_harmony.widgets._latent_colours import colour_by, numbers_of
 from napari_harmony.widgets._latent_legend import Legend
 from napari_harmony.widgets._latent_paint import Palette
 from napari_harmony.widgets._latent_place import share_the_side
+from napari_harmony.widgets._latent_tools import ToolRow
 from napari_harmony.widgets._run_row import RunRow
 from napari_harmony.widgets._runner import Runner, describe
 
@@ -39,11 +40,6 @@ EMPTY = (
     "No result yet.\n\nRun Align and Cluster in the Harmony dock, or drop a result folder into the viewer. "
     "Each particle is then a point here: draw around some to select them."
 )
-_TOOLS = {
-    Tool.LASSO: ("Lasso", "Draw around particles (L). Shift adds to the selection, Alt or Ctrl removes from it."),
-    Tool.RECTANGLE: ("Box", "Pull up a rectangle (R). Shift adds to the selection, Alt or Ctrl removes from it."),
-    Tool.PAN: ("Pan", "Move the view (P); the middle button does that with every tool, and so do the arrow keys."),
-}
 _WIDTH = 400  # pixels
 _REDO = (Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier, Qt.Key.Key_Z)
 
@@ -68,50 +64,34 @@ class LatentPlot(Dock):
         self.run_row = RunRow(self._work, self.runner)
         self.choice = Choice()
         self.canvas = LatentCanvas(self._name)
+        self.tools = ToolRow(self.canvas)
         self.legend = Legend()
         self.count_label = QElidingLabel()
         self.actions_box = SelectionActions(self.session, napari_viewer, self.attempt)
-        self._make_tools()
+        self.editing = editing = self.actions_box.editing
+        self.destroyed.connect(partial(editing.let_go, id(self)))
+        self.average_row = RunRow(editing.work, editing.averager)
+        self.message_label = QLabel()
+        self.message_label.setWordWrap(True)
+        self.message_label.hide()
         self._arrange()
         self._wire()
         self.bind()
 
     # -- building ---------------------------------------------------------------------------------------------------
 
-    def _make_tools(self) -> None:
-        self._tools = QButtonGroup(self)
-        self.tool_buttons: dict[Tool, QPushButton] = {}
-        for tool, (text, tip) in _TOOLS.items():
-            self.tool_buttons[tool] = button = _tool_button(text, tip)
-            button.setCheckable(True)
-            button.setChecked(tool is self.canvas.tool)
-            button.clicked.connect(partial(self.canvas.set_tool, tool))
-            self._tools.addButton(button)
-        self.in_button = _tool_button("+", "Zoom in (+), as the wheel does.")
-        self.out_button = _tool_button("\N{MINUS SIGN}", "Zoom out (-).")
-        self.home_button = _tool_button("All", "Show all particles (Home).")
-        self.in_button.clicked.connect(lambda: self.canvas.zoom(1.25))
-        self.out_button.clicked.connect(lambda: self.canvas.zoom(0.8))
-        self.home_button.clicked.connect(self.canvas.home)
-
     def _arrange(self) -> None:
-        tools = QHBoxLayout()
-        tools.setSpacing(3)
-        for button in self.tool_buttons.values():
-            tools.addWidget(button)
-        tools.addStretch(1)
-        for button in (self.out_button, self.in_button, self.home_button):
-            tools.addWidget(button)
         layout = QVBoxLayout(self)
         layout.setSpacing(5)
         layout.setContentsMargins(6, 6, 6, 6)
         layout.addWidget(self.choice)
-        layout.addLayout(tools)
+        layout.addWidget(self.tools)
         layout.addWidget(self.canvas, 1)
         layout.addWidget(self.run_row)
         layout.addWidget(self.legend)
         layout.addWidget(self.count_label)
-        layout.addWidget(self.actions_box.edit_work.run_row)
+        layout.addWidget(self.message_label)
+        layout.addWidget(self.average_row)
         layout.addWidget(self.actions_box)
 
     def _wire(self) -> None:
@@ -120,7 +100,6 @@ class LatentPlot(Dock):
         self.choice.colour_changed.connect(self._colour)
         self.canvas.chosen.connect(self.choose)
         self.canvas.picked.connect(self._on_picked)
-        self.canvas.tool_changed.connect(lambda tool: self.tool_buttons[tool].setChecked(True))
         self.canvas.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         self.canvas.customContextMenuRequested.connect(self._show_menu)
         self.legend.categories.chosen.connect(self._on_category)
@@ -154,6 +133,10 @@ class LatentPlot(Dock):
         self.listen(self.session.state_changed, self._on_state)
         self.listen(self.session.history_changed, self._update_words)
         self.listen(self._work.state_changed, self.run_row.on_state)
+        self.editing.said.connect(self._say)
+        self.editing.changed.connect(self._on_editing)
+        self.editing.hold(id(self))
+        self._on_editing()
         self._set_palette()
         self._on_result(self.session.result)
         self.canvas.set_current(self.session.current)
@@ -161,7 +144,9 @@ class LatentPlot(Dock):
 
     def _disconnect(self) -> None:
         self.runner.abandon()
-        self.actions_box.edit_work.abandon()
+        self.editing.said.disconnect(self._say)
+        self.editing.changed.disconnect(self._on_editing)
+        self.editing.let_go(id(self))
 
     def _on_layer_added(self, _event: Any) -> None:
         adopt_result(self._viewer, self.session)
@@ -252,6 +237,15 @@ class LatentPlot(Dock):
 
     def _on_state(self, _state: State) -> None:
         self._update_words()
+
+    def _on_editing(self) -> None:
+        self.average_row.on_state(self.editing.work.state)
+        self.actions_box.update_buttons()
+
+    def _say(self, text: str, error: bool) -> None:
+        self.message_label.setStyleSheet("color: #e05252;" if error else "")
+        self.message_label.setText(text)
+        self.message_label.setVisible(bool(text))
 
     def _update_words(self) -> None:
         total, selected = len(self.session.result or ()), len(self.session.selection)
@@ -375,15 +369,6 @@ class LatentPlot(Dock):
             ("S&how all", self.canvas.home),
         ):
             menu.addAction(text, action)
-
-
-def _tool_button(text: str, tip: str) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(tip)
-    button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-    # a push button is made for longer words
-    button.setFixedWidth(button.fontMetrics().horizontalAdvance(text) + 22)
-    return button
 
 
 def _equal(a: NDArray[Any] | None, b: NDArray[Any] | None) -> bool:
