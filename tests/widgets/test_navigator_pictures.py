@@ -134,7 +134,7 @@ def test_a_can_be_a_particle(
     assert (swap.content_particle, swap.pose_particle) == (12, 13) and swap.a_spin.isEnabled()
     swap.show_button.click()
     captions = drawn(viewer, "navigator captions").features["label"].tolist()
-    assert captions[1:] == ["A (12) posed as B", "B: particle 13"]
+    assert captions[1:] == ["A: 12, as B", "B: 13"]
     before = drawn(viewer, "navigator posed").data
     slider(navigator, 0).setValue(30)
     qtbot.wait(30)

@@ -54,6 +54,11 @@ class Place:
         """What was started from."""
         return "the centre of all" if self.particle is None else f"particle {self.particle}"
 
+    @property
+    def caption(self) -> str:
+        """The same in little space, for the picture."""
+        return "from the centre" if self.particle is None else f"from {self.particle}"
+
     def of(self, navigation: Navigation) -> Place:
         """The same place along directions that differ in their names only."""
         return replace(self, navigation=navigation)

@@ -253,7 +253,7 @@ class NavigatorWidget(Dock):
         if self.place is None or layer is None:
             self.panel.say(_LAYER_GONE, error=True)
             return
-        self.layers.show(POSITION, picture, layer, f"from {self.place.words}", self._limits)
+        self.layers.show(POSITION, picture, layer, self.place.caption, self._limits)
         if self.layers.has(POSED) and self.panel.swap.content_particle is None:
             self.attempt(lambda: self._show_posed(picture))
 
@@ -317,7 +317,7 @@ class NavigatorWidget(Dock):
         code = self.place.code if a is None else code_of(self.session.result, a)
         picture = work.draw(self.session.content_model, code)[0]
         self._show_posed(picture)
-        self.layers.show(TARGET, work.picture_of(data, b, picture.shape[-1]), layer, f"B: particle {b}")
+        self.layers.show(TARGET, work.picture_of(data, b, picture.shape[-1]), layer, f"B: {b}")
 
     def _show_posed(self, picture: NDArray[np.float32]) -> None:
         result, data, layer, swap = self.session.result, self.session.data, self._layer, self.panel.swap
@@ -325,7 +325,7 @@ class NavigatorWidget(Dock):
             return
         posed = work.in_pose_of(picture, result, swap.pose_particle, data.box)
         a = "sliders" if swap.content_particle is None else str(swap.content_particle)
-        self.layers.show(POSED, posed, layer, f"A ({a}) posed as B", self._limits)
+        self.layers.show(POSED, posed, layer, f"A: {a}, as B", self._limits)
 
     def _on_swap_changed(self) -> None:
         if self.layers.has(POSED):
