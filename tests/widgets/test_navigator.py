@@ -126,6 +126,30 @@ def test_directions_among_one_class(qtbot: QtBot, navigator: NavigatorWidget, na
     assert navigate.calls[-1][1] == 2
 
 
+def test_directions_are_saved_and_opened(
+    qtbot: QtBot, navigator: NavigatorWidget, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "navigation.json"
+    for ask in ("getSaveFileName", "getOpenFileName"):
+        monkeypatch.setattr(f"napari_harmony.widgets.navigator.QFileDialog.{ask}", lambda *_: (str(path), ""))
+    session.set_navigation(session.navigation.renamed(0, "hinge"))
+    navigator.panel.save_button.click()
+    session.set_navigation(None)
+    assert not navigator.panel.save_button.isEnabled() and navigator.panel.rows.rows == []
+    with qtbot.waitSignal(navigator.runner.done):
+        navigator.panel.open_button.click()
+    assert session.navigation.names == ("hinge", "direction 2") and len(navigator.panel.rows.rows) == 2
+
+
+def test_directions_of_other_codes_are_refused(
+    qtbot: QtBot, navigator: NavigatorWidget, session: Session, tmp_path: Path
+) -> None:
+    path, before = make_navigation(3, codes=3).save(tmp_path / "other.json"), session.navigation
+    with qtbot.waitSignal(navigator.runner.failed):
+        navigator.open_directions(path)
+    assert "codes of 3 numbers" in navigator.panel.message_label.text() and session.navigation is before
+
+
 def test_cancel_stops_within_a_second(
     qtbot: QtBot, viewer: ViewerModel, session: Session, navigate: FakeNavigate
 ) -> None:
@@ -228,6 +252,7 @@ def test_the_dock_fits_a_small_screen(qtbot: QtBot, navigator: NavigatorWidget, 
 def test_everything_can_be_reached_by_keyboard(navigator: NavigatorWidget) -> None:
     panel = navigator.panel
     buttons = [panel.find_button, panel.start_button, panel.reset_button, panel.sharp_box]
+    buttons += [panel.open_button, panel.save_button]
     buttons += [panel.movie.play_button, panel.movie.export_button, panel.swap.show_button]
     labels = [label for label in panel.findChildren(QLabel) if label.buddy() is not None]
     letters = [re.search("&(.)", widget.text())[1].lower() for widget in (*buttons, *labels)]

@@ -58,6 +58,25 @@ def find_directions(model: Any, result: Result, class_number: int | None = None)
         yield Done(event.value, model) if isinstance(event, Done) else event
 
 
+def read_directions(model: Any, result: Result, path: Path) -> Iterator[Event]:
+    """Take directions from a file; ends with ``Done(navigation, model)``. Parameters as ``find_directions``.
+
+    Raises
+    ------
+    InputError : the model or the file cannot be read, or the directions are those of other codes
+    """
+    yield Progress("reading the directions", 0.0)
+    from napari_harmony.analysis.navigation import Navigation
+
+    navigation, size = Navigation.load(path), result.content.shape[1]
+    if navigation.centre.size != size:
+        raise InputError(
+            f"{path}: these directions are of codes of {navigation.centre.size} numbers, the result has {size}: open "
+            "those that were found in this result."
+        )
+    yield Done(navigation, load_model(model) if isinstance(model, Path) else model)
+
+
 def draws_sharp(model: Any) -> bool:
     """Whether a model has a diffusion decoder."""
     return model is not None and any(word.partition("=")[0] == "diffusion" for word in model.card.additions)

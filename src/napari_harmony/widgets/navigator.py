@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from napari_harmony.results import Result
 
 _LAYER_GONE = "The layer of the particles was removed: open them again to see pictures beside them."
+_JSON = "Directions (*.json)"
 _SHARP_GOING_ON = "Drawing sharp..."
 _REST_MS = 300  # without a move, after which the keyboard is taken to have let go of a slider
 
@@ -66,6 +67,8 @@ class NavigatorWidget(Dock):
     def _wire(self) -> None:
         panel, rows, movie, swap = self.panel, self.panel.rows, self.panel.movie, self.panel.swap
         panel.find_button.clicked.connect(self.find)
+        panel.open_button.clicked.connect(self._ask_and_open)
+        panel.save_button.clicked.connect(self._ask_and_save)
         panel.reset_button.clicked.connect(self.reset)
         panel.start_button.clicked.connect(lambda: self.attempt(lambda: self.start_from(self.session.current)))
         panel.sharp_box.toggled.connect(self._on_sharp_wanted)
@@ -180,6 +183,23 @@ class NavigatorWidget(Dock):
         among = self.panel.among_class
         self._submit(partial(work.find_directions, self.model, result, among), partial(self._on_found, result))
 
+    def open_directions(self, path: str | Path) -> None:
+        """Start reading directions from a file."""
+        result = self.session.result
+        if self._work.state.busy or result is None or why_not(result, self.model):
+            return
+        self._submit(partial(work.read_directions, self.model, result, Path(path)), partial(self._on_found, result))
+
+    def _ask_and_open(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Open directions", "", _JSON)
+        if path:
+            self.open_directions(path)
+
+    def _ask_and_save(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(self, "Save the directions", "navigation.json", _JSON)
+        if path and self.place is not None:
+            self.attempt(partial(self.place.navigation.save, path))
+
     def _submit(self, run: Work, finish: Callable[[Done], None]) -> None:
         self._finish, self._started = finish, time.monotonic()
         self.runner.submit(run)
@@ -197,7 +217,7 @@ class NavigatorWidget(Dock):
         self.session.set_navigation(done.value, done.model)
         count = len(done.value.basis)
         took = duration(time.monotonic() - self._started)
-        self.panel.say(f"Found {count} direction{'s' if count != 1 else ''} in {took}.")
+        self.panel.say(f"{count} direction{'s' if count != 1 else ''} in {took}.")
 
     def _on_failed(self, error: Exception) -> None:
         self.panel.say(str(error) if isinstance(error, HarmonyError) else describe(error), error=True)
