@@ -23,6 +23,7 @@ from napari_harmony.objectives import (
     SeedPoses,
     SeedVolumes,
     Weight,
+    added,
     added_term,
 )
 from napari_harmony.objectives.diffusion import _gaussian_divergence, _information, _misfit, _noised, _try
@@ -204,13 +205,14 @@ def test_the_code_is_pressed_towards_the_capacity_from_either_side() -> None:
     assert float(logged["nats"]) < 5.9
 
 
-def test_the_prior_gives_way_to_the_capacity() -> None:
-    def names(card: ModelCard) -> list[str]:
-        return [each.name for each in recipe_for(card, True, 100, 64).objective.terms]
+def test_the_prior_gives_way_to_a_schedule_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    def names(law: str) -> list[str]:
+        monkeypatch.setitem(added.MAKERS, "diffusion", lambda strength, card: term(law=law))
+        return [each.name for each in recipe_for(CARD, True, 100, 64).objective.terms]
 
-    assert "content prior" in names(replace(CARD, additions=()))
-    assert "content prior" not in names(CARD) and names(CARD)[-1] == "diffusion"
-    assert term(law="none").replaces == ()
+    plain = [each.name for each in recipe_for(replace(CARD, additions=()), True, 100, 64).objective.terms]
+    assert names("measured") == names("none") == [*plain, "diffusion"]
+    assert names("schedule") == [*(name for name in plain if name != "content prior"), "diffusion"]
 
 
 def test_what_cannot_be_is_refused() -> None:

@@ -44,10 +44,11 @@ from napari_harmony.objectives.views import Views
 from napari_harmony.objectives.volume_context import VolumeContext, fit_volumes
 
 #: How the capacity of the content code is set, and the weight that holds the code to it. A schedule is only followed
-#: under a weight well above 1. At 1 the divergence costs what it does in the likelihood: a measurement that is too low,
-#: as it is until the decoder has learned something, does no more than ask for the usual variational posterior; it is
-#: waited for. "none" leaves the recipe's own prior in place.
-LAWS = {"schedule": Weight(4.0, full=0.1), "measured": Weight(1.0, start=0.1, full=0.4), "none": Weight(0.0)}
+#: under a weight well above that of the likelihood, and takes the place of the recipe's own prior. A measurement says
+#: nothing until there is something to measure, so that the prior stays, and the weight comes late; together they make 1,
+#: at which the divergence costs what it does in the likelihood: where the measurement is too low, as while the decoder
+#: still learns, the code is held no harder than that. "none" leaves the prior alone.
+LAWS = {"schedule": Weight(4.0, full=0.1), "measured": Weight(0.9, start=0.25, full=0.6), "none": Weight(0.0)}
 #: Nats that a dimension of the content may hold, and all of them together.
 PER_DIMENSION, MOST = 2.0, 25.0
 
@@ -89,7 +90,7 @@ class LoopSettings:
 class DiffusionFeedback(Term[Views]):
     """Squared error of the diffusion decoder, distillation of the content code, and the code's capacity.
 
-    The capacity replaces ``ContentPrior``. Needs a network with a diffusion decoder (``network.sharp``).
+    Needs a network with a diffusion decoder (``network.sharp``).
 
     Attributes
     ----------
@@ -101,7 +102,7 @@ class DiffusionFeedback(Term[Views]):
     def __init__(self, card: ModelCard, weight: Weight, settings: LoopSettings | None = None) -> None:
         self.weight, self.settings = weight, settings or LoopSettings()
         self.most = self.settings.most or min(PER_DIMENSION * card.content, MOST)
-        self.replaces = () if self.settings.law == "none" else ("content prior",)
+        self.replaces = ("content prior",) if self.settings.law == "schedule" else ()
         self.measured, self._steps = torch.zeros(()), torch.zeros(())
 
     def to(self, device: torch.device) -> None:
