@@ -15,6 +15,8 @@ from napari_harmony.edits import Edit, Junk, Keep, Merge, Renumber, Restore, Spl
 from napari_harmony.edits.kinds import class_words
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from napari_harmony.results import Result
     from napari_harmony.session import Session
     from napari_harmony.widgets._editing import Editing
@@ -71,6 +73,7 @@ class GalleryActions(QWidget):
         super().__init__(parent)
         self._session, self._editing, self._attempt = session, editing, attempt
         self._chosen: tuple[int, ...] = ()
+        self._counts: NDArray[np.int64] = np.zeros(0, np.int64)
         self.buttons = {entry.name: QPushButton(entry.text) for entry in ENTRIES}
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -89,14 +92,16 @@ class GalleryActions(QWidget):
 
     def update_buttons(self) -> None:
         """Enable what can be done, and say why the rest cannot."""
+        result = self._session.result
+        self._counts = np.zeros(0, np.int64) if result is None else result.counts
         for entry in ENTRIES:
             why, button = self.why_not(entry.name), self.buttons[entry.name]
             button.setEnabled(not why)
             button.setToolTip(why or f"{self._tip(entry)} ({entry.key}).")
 
     def _tip(self, entry: Entry) -> str:
-        if entry.name == "merge" and self._session.result is not None:
-            first, *others = self._full(self._session.result)
+        if entry.name == "merge":
+            first, *others = self._full()
             return f"Put {class_words(tuple(others))} into class {first}, the first chosen, turned into its frame"
         words = {"undo": self._session.undo_words, "redo": self._session.redo_words}.get(entry.name)
         return f"{entry.tip}: {words}" if words else entry.tip
@@ -115,11 +120,11 @@ class GalleryActions(QWidget):
         if name == "redo":
             return "" if self._session.can_redo else "Nothing was taken back."
         if name == "renumber":
-            return "" if result.counts.any() else "No class has particles."
+            return "" if self._counts.any() else "No class has particles."
         return NOTHING if not self._chosen else self._why_not_these(name, result)
 
     def _why_not_these(self, name: str, result: Result) -> str:
-        full = self._full(result)
+        full = self._full()
         if name == "restore":
             waiting = len(full) < len(self._chosen) or self._junked()
             return "" if waiting else "Nothing was junked from these classes by hand."
@@ -131,15 +136,15 @@ class GalleryActions(QWidget):
             return "Choose one class alone to split it."
         if name == "split" and not result.content.shape[1]:
             return "The result holds no content codes to split by."
-        if name == "keep" and len(full) == np.count_nonzero(result.counts):
+        if name == "keep" and len(full) == np.count_nonzero(self._counts):
             return "All classes are chosen: there is nothing else to junk."
         if name == "rerun" and self._session.data is None:
             return "The particle images are not open."
         return ""
 
-    def _full(self, result: Result) -> tuple[int, ...]:
+    def _full(self) -> tuple[int, ...]:
         """The chosen classes that have particles."""
-        return tuple(number for number in self._chosen if result.counts[number - 1])
+        return tuple(number for number in self._chosen if self._counts[number - 1])
 
     def _junked(self) -> bool:
         record = self._session.result.summary.get("junked", {}) if self._session.result is not None else {}
@@ -153,18 +158,18 @@ class GalleryActions(QWidget):
 
     def do(self, name: str) -> None:
         """Do what a button stands for, where it can be done."""
-        result = self._session.result
-        if result is None or self.why_not(name):
+        self.update_buttons()
+        if self.why_not(name):
             return
         if name == "rerun":
             self.rerun_wanted.emit()
         elif name in ("undo", "redo"):
             self._attempt(self._session.undo if name == "undo" else self._session.redo)
         else:
-            self._attempt(lambda: self._editing.edit(self._edit(name, result)))
+            self._attempt(lambda: self._editing.edit(self._edit(name)))
 
-    def _edit(self, name: str, result: Result) -> Edit:
-        full = self._full(result)
+    def _edit(self, name: str) -> Edit:
+        full = self._full()
         if name == "merge":
             return Merge(full)
         if name == "split":

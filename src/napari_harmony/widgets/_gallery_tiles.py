@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
 import numpy as np
-from qtpy.QtCore import QModelIndex, QObject, QRect, QRectF, QSize, Qt
+from qtpy.QtCore import QModelIndex, QObject, QRect, QRectF, QSize, Qt, QTimer
 from qtpy.QtGui import QColor, QFontMetrics, QImage, QPainter, QPen, QPixmap
 from qtpy.QtWidgets import QListView, QStyle, QStyledItemDelegate, QStyleOptionViewItem
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 #: Pixels of an average between which its grey values are spread: a few bright ones must not darken the rest.
 _DARKEST, _BRIGHTEST = 0.5, 99.7
 _KEPT = 4096  # pictures
+_PATIENCE = 0.012  # seconds of one painting that may go into new pictures; the rest comes with the next
 _GAP, _LINE = 4, 3  # pixels around a picture, and of the line around a lit tile
 
 
@@ -70,10 +72,19 @@ class Pictures:
         self._made: OrderedDict[tuple[int, int, Cut, bytes], QPixmap] = OrderedDict()
         self._marks: tuple[object, dict[int, bytes]] = (None, {})
 
-    def of(self, result: Result, number: int, edge: int) -> QPixmap:
-        """The picture of a class, ``edge`` pixels wide."""
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._made.clear()
+
+    def of(self, result: Result, number: int, edge: int, until: float = np.inf) -> QPixmap | None:
+        """The picture of a class, ``edge`` pixels wide; None where it would have to be made after ``until``.
+
+        ``until`` is a time of ``time.perf_counter``.
+        """
         key = (number, edge, self.cut, self._mark(result, number))
         if key not in self._made:
+            if time.perf_counter() > until:
+                return None
             self._made[key] = self._draw(flat(result.averages[number - 1], self.cut), edge)
             while len(self._made) > _KEPT:
                 self._made.popitem(last=False)
@@ -107,8 +118,19 @@ class TileDelegate(QStyledItemDelegate):
         self.pictures = pictures
         self.result: Result | None = None
         self.edge = 88
+        self._until = np.inf
         dark, light = QColor("#262930"), QColor("#f0f1f2")
         self.colours = Colours(dark, light, QColor("#a0a0a0"), QColor("#ffd166"), light)
+
+    def begin(self) -> None:
+        """The tiles are about to be painted: new pictures may be made for a moment."""
+        self._until = time.perf_counter() + _PATIENCE
+
+    def _ask_again(self) -> None:
+        """Have what is missing painted once the user's clicks and turns of the wheel have been heard."""
+        view = self.parent()
+        if isinstance(view, QListView):
+            QTimer.singleShot(0, view.viewport().update)
 
     def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex) -> QSize:
         """All tiles are of one size: that of their cells."""
@@ -134,7 +156,12 @@ class TileDelegate(QStyledItemDelegate):
         place = QRect(outer.left() + _GAP + _LINE, outer.top() + _GAP + _LINE, self.edge, self.edge)
         if not tile.count:
             painter.setOpacity(0.35)
-        painter.drawPixmap(place, self.pictures.of(self.result, tile.number, self.edge))
+        picture = self.pictures.of(self.result, tile.number, self.edge, self._until)
+        if picture is not None:
+            painter.drawPixmap(place, picture)
+        else:
+            painter.fillRect(place, QColor("black"))
+            self._ask_again()
         painter.setOpacity(1.0)
         if tile.due and tile.count:
             self._paint_veil(painter, place)

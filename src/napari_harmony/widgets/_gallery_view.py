@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtCore import QModelIndex, QSize, Qt, Signal
-from qtpy.QtGui import QKeyEvent, QResizeEvent, QWheelEvent
+from qtpy.QtGui import QKeyEvent, QPaintEvent, QResizeEvent, QWheelEvent
 from qtpy.QtWidgets import QAbstractItemView, QListView, QWidget
 
 #: Pixels of a picture: the smallest, the largest, and by how much one turn of the wheel changes them.
@@ -17,10 +17,12 @@ class TilesView(QListView):
     -------
     opened(QModelIndex) : double click, or Enter
     zoomed(int) : Ctrl and the wheel, by so many pixels
+    painted() : the tiles are about to be painted
     """
 
     opened = Signal(QModelIndex)
     zoomed = Signal(int)
+    painted = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -67,6 +69,11 @@ class TilesView(QListView):
         self.verticalScrollBar().setSingleStep(max(1, size.height() // 3))
         if self.currentIndex().isValid():
             self.scrollTo(self.currentIndex())
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Say that painting begins."""
+        self.painted.emit()
+        super().paintEvent(event)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Spread the tiles over the new width."""

@@ -83,6 +83,7 @@ class ClassGallery(Dock):
         view.setItemDelegate(self.delegate)
         view.selectionModel().selectionChanged.connect(self._on_tiles_chosen)
         view.opened.connect(lambda index: self.open_class(index))
+        view.painted.connect(self.delegate.begin)
         view.zoomed.connect(lambda pixels: self.size_slider.setValue(self.size_slider.value() + pixels))
         view.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         view.customContextMenuRequested.connect(self._show_menu)
@@ -252,8 +253,8 @@ class ClassGallery(Dock):
     def _remember_chosen(self) -> None:
         """Keep the order in which tiles were chosen: merging puts all into the first."""
         now = [int(self.model.numbers[index.row()]) for index in self.view.selectionModel().selectedIndexes()]
-        kept = [number for number in self._chosen if number in now]
-        self._chosen = kept + [number for number in now if number not in kept]
+        both = set(now) & set(self._chosen)
+        self._chosen = [n for n in self._chosen if n in both] + [n for n in now if n not in both]
         self.actions_box.set_chosen(tuple(self._chosen))
 
     def _on_history(self, _state: Any = None) -> None:
