@@ -33,7 +33,6 @@ def run_sample(photographer: Photographer, preset: str) -> None:
 def navigate(photographer: Photographer) -> None:
     """Find directions, move along the first, put a particle's content into another's pose."""
     _, dock = photographer.viewer.window.add_plugin_dock_widget("napari-harmony", "Content navigator")
-    photographer.take("navigator-start", themes=["dark"])
     dock.panel.find_button.click()
     if not wait(lambda: session_of(photographer.viewer).navigation is not None, LONGEST_RUN):
         raise SystemExit(f"no directions: {dock.panel.message_label.text()}")
