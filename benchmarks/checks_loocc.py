@@ -98,7 +98,7 @@ RULES = (
 PART = Part(
     "loocc",
     "Leave-one-out cycle contrast (`--with loocc`)",
-    f"{COUNT} particles of 32 pixels, three kinds with three continuous conformations each, SNR 0.5, turned by up to 1 "
+    f"{COUNT} particles of 32 pixels, three kinds with three continuous conformations each, SNR 0.2, turned by up to 1 "
     "radian, shifted by 1.2 pixels and log contrast within 0.3; plain Harmony with poses of its own search up to a "
     f"checkpoint ({UNTIL} passes), then as many passes without and with the objective. Leakage and conformations are "
     "read from the content code by nearest neighbours, kinds by a linear probe; cross-talk is the mean squared change "

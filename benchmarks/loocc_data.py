@@ -31,7 +31,7 @@ from napari_harmony.transforms import Pose2D, render
 BOX, PIXEL = 32, 5.0
 #: Half ranges of rotation (degree) and log contrast, standard deviation of the shift (pixel).
 TURN, LOG_GAIN, SHIFT = 57.3, 0.3, 1.2
-SNR = 0.5
+SNR = 0.2
 NUISANCES = ("rotation", "shift", "contrast")
 
 

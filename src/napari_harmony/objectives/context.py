@@ -101,7 +101,9 @@ class Context(Views):
         elif ctf is not None:
             ctf = ctf.roll(1 + self._random_below(len(ctf) - 1), dims=0)
         grey = values.pop("contrast", None)
-        drawn = render(self.pictures[0][rows], map_of(values, transformations), fast=True)
+        with mixed_precision(before.content_mean.device):
+            pictures = self.network.decode(before.content_mean)
+        drawn = render(pictures, map_of(values, transformations), fast=True)
         drawn = apply_ctf(drawn, None if ctf is None else ctf[rows])
         if grey is not None:
             # gain and offset are those of the recorded image, as in the fit

@@ -20,12 +20,12 @@ from napari_harmony.models.volume_encoding import VolumeEncoding
 from napari_harmony.transforms import Contrast, Pose3D, Scale, Transformation, Translation, built_in, choose, so3
 
 #: Largest turn, radian; shift per axis, share of the box; natural logarithms of magnification and gain; grey value in
-#: units of the noise.
+#: units of the noise, little, for backgrounds are brought to 0 when images are prepared.
 TURN = math.radians(22.5)
 SHIFT = 0.1
 LOG_SCALE = 0.05
 LOG_GAIN = 0.4
-OFFSET = 0.5
+OFFSET = 0.1
 #: Changed values stay within this share of the bounds of what a network can say.
 _WITHIN = 0.95
 

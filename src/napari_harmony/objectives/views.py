@@ -67,5 +67,6 @@ class Views(ABC):
     def redraw(self, factor: str, rows: slice) -> Redrawn:
         """Some of the particles as the network sees them, drawn anew with ``factor`` alone changed, and new noise.
 
-        Gradients pass through picture, pose and both encodings.
+        Drawn is the picture of the mean content, in the pose that the network says; gradients pass through picture,
+        pose and both encodings.
         """

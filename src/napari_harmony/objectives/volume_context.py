@@ -116,7 +116,8 @@ class VolumeContext(Views):
             rotation = so3.to_matrix(so3.from_rotation_vector(about_beam))
             turned = _turned_amplitude(amplitude, rotation, band)
             amplitude = turned * _inside(turned, band)
-        drawn = posed(self.pictures[0][rows], pose.each(lambda field: field[:, None]), band)[:, 0]
+        volumes = self.network.decode(before.content_mean)
+        drawn = posed(volumes, pose.each(lambda field: field[:, None]), band)[:, 0]
         samples = pose.gain[:, None] * drawn * amplitude + seen_noise(amplitude, band, generator)
         after = read_volumes(self.network.encode(samples, amplitude), shape)
         wanted = None
