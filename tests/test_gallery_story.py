@@ -75,6 +75,13 @@ def test_from_a_run_to_a_corrected_one(
     qtbot.keyClick(view, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     qtbot.keyClick(view, Qt.Key.Key_S)
     qtbot.waitUntil(lambda: session.undo_words.startswith("split") and settled(), timeout=120_000)
+    whole, members = session.data, session.result.members(1)
+    choose(1)
+    qtbot.keyClick(view, Qt.Key.Key_R)
+    harmony = viewer.window.dock_widgets["Harmony (napari-harmony)"]
+    assert len(session.data) == len(members) == len(harmony.layer_combo.layer.data)
+    assert harmony.layer_combo.currentText() == f"particles of class 1 ({len(members)})"
+    session.set_data(whole, next(layer for layer in viewer.layers if role_of(layer) == "particles"))
     saved = write_output(tmp_path / "edited", session.data, session.result)
     assert main(["edit", str(out), "--edits", str(saved), "-o", str(tmp_path / "again"), "--device", "cpu"]) == 0
     assert load_output(tmp_path / "again").table.equals(load_output(saved).table)

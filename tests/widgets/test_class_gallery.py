@@ -336,7 +336,7 @@ def test_a_run_on_chosen_classes_gets_a_layer_of_its_own(
     assert opened == ["Harmony"] and len(some) == len(ids) and gallery.session.result is None
     np.testing.assert_array_equal(some.read([3]), whole.read([ids[3]]))
     layer = gallery.session.layer
-    assert layer.name == f"classes 2, 3 ({len(ids)})"
+    assert layer.name == f"particles of classes 2 and 3 ({len(ids)})"
     np.testing.assert_array_equal(layer.scale, viewer.layers["particles"].scale)
     gallery.session.set_data(whole, viewer.layers["particles"])
     assert gallery.session.result is result and gallery.model.rowCount() == 3

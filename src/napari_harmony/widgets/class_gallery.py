@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_harmony._layers import particles_layer, space_of
+from napari_harmony.edits.kinds import class_words
 from napari_harmony.session import session_of
 from napari_harmony.widgets._dock import Dock, adopt_result, open_dock
 from napari_harmony.widgets._editing import editing_of
@@ -311,17 +312,14 @@ class ClassGallery(Dock):
         data, layer = self.session.data, self.session.layer
         if data is None or not self._chosen:
             return
-        ids = self.model.members(self._chosen)
-        numbers = ", ".join(map(str, self._chosen[:4])) + (", ..." if len(self._chosen) > 4 else "")
+        ids, chosen = self.model.members(self._chosen), class_words(tuple(self._chosen))
         some = subset(data, ids)
-        stack, options, _ = particles_layer(
-            some, f"class{'es' if len(self._chosen) > 1 else ''} {numbers} ({len(ids):,})"
-        )
+        stack, options, _ = particles_layer(some, f"particles of {chosen} ({len(ids):,})")
         if layer is not None:
             options |= {**space_of(layer), "contrast_limits": tuple(layer.contrast_limits)}
         added = self._viewer.add_image(stack, **options)
+        open_dock(self._viewer, "Harmony")  # a new one chooses the first layer there is
         self.session.set_data(some, added)
-        open_dock(self._viewer, "Harmony")
 
     # -- how it is shown --------------------------------------------------------------------------------------------
 
