@@ -9,8 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from engine_data import run, simulated
 
+from napari_harmony.additions import Addition
+from napari_harmony.engine import api, learning
 from napari_harmony.engine.insight import Traces, with_insight
+from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.train import TrainStep
 from napari_harmony.engine.work import finish
 from napari_harmony.models import HarmonyNetwork, NetworkShape
@@ -44,6 +48,16 @@ def test_every_run_says_how_much_leaked(example: Example) -> None:
     found = example.result.summary["leakage"]
     assert set(found["factors"]) >= {"rotation", "shift"}
     assert 0 <= found["factors"]["rotation"]["share"] < 0.3 and found["overall"]["nats"] >= 0
+
+
+def test_a_run_with_an_added_objective_keeps_its_traces(monkeypatch: pytest.MonkeyPatch, brief_training: None) -> None:
+    monkeypatch.setattr(learning, "ADDED_STEPS", dict.fromkeys(learning.ADDED_STEPS, 3))
+    settings = Settings(classes=3, preset="fast", additions=(Addition("independence"),))
+    done = run(api.align(simulated(40).particles, settings))
+    traces = done.value.summary["traces"]
+    assert set(traces) == {f"independence.{part}" for part in ("attacked", "watching", "gamma", "lambda")}
+    assert {len(values) for values in traces.values()} == {3}
+    assert done.model.card.additions == ("independence",) and "measuring leakage" in done.value.summary["seconds"]
 
 
 def step(epoch: int, **parts: float) -> TrainStep:

@@ -327,10 +327,11 @@ class Run:
         provenance = {
             "device": describe_device(self.device),
             "objective": self.settings.objective,
-            "seconds": {stage: round(seconds, 2) for stage, seconds in self.clock.seconds.items()},
         }
         result = assemble(prepared, findings, self.settings, self.particles.pixel_size, provenance)
-        return (yield from self.clock.follow("measuring leakage", with_insight(result, self.traces)))
+        result = yield from self.clock.follow("measuring leakage", with_insight(result, self.traces))
+        seconds = {stage: round(seconds, 2) for stage, seconds in self.clock.seconds.items()}
+        return replace(result, summary={**result.summary, "seconds": seconds})
 
     def _with_classes(self, model: HarmonyModel, usable: Prepared, findings: Findings) -> HarmonyModel:
         """The model with its classes: averages on its grid, and where each lies in content space."""

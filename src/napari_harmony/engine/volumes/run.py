@@ -234,10 +234,11 @@ class VolumeRun:
             "device": describe_device(self.device),
             "objective": self.settings.objective,
             "references": list(self.settings.references),
-            "seconds": {stage: round(seconds, 2) for stage, seconds in self.clock.seconds.items()},
         }
         result = assemble(prepared, findings, self.settings, self.particles.pixel_size, provenance)
-        return (yield from self.clock.follow("measuring leakage", with_insight(result, self.traces)))
+        result = yield from self.clock.follow("measuring leakage", with_insight(result, self.traces))
+        seconds = {stage: round(seconds, 2) for stage, seconds in self.clock.seconds.items()}
+        return replace(result, summary={**result.summary, "seconds": seconds})
 
     def _usable(self, prepared: Prepared) -> tuple[Prepared, np.ndarray]:
         """The usable particles, sorted by their fingerprints, and their rows in the input."""
