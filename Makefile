@@ -34,6 +34,7 @@ docs: setup  ## build the documentation into site/
 
 docs-images: setup  ## draw the pictures of the documentation anew
 	$(DISPLAYED) $(BIN)/python docs/make_images.py
+	$(DISPLAYED) $(BIN)/python docs/make_edit_images.py
 
 bench: setup  ## run the 2D and the 3D benchmark and print their tables
 	$(BIN)/python benchmarks/particles_2d.py
