@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -217,3 +218,13 @@ def test_the_menu_offers_what_can_be_done(table: TransformsTable, monkeypatch: p
     )
     table.view.customContextMenuRequested.emit(QPoint(0, 0))
     assert offered == {"Copy rows": False, "Select all shown": True, "Export selected...": False}
+
+
+def test_new_averages_leave_filter_and_selection_alone(table: TransformsTable, result: Result) -> None:
+    table.class_box.setCurrentIndex(2)
+    table.apply_filter()
+    shown = table.model.rowCount()
+    table.session.select([4, 5])
+    table.session.set_averages(replace(result, averages=result.averages + 1))
+    assert table.class_box.currentIndex() == 2 and table.model.rowCount() == shown < len(result)
+    assert list(table.session.selection) == [4, 5]

@@ -169,7 +169,10 @@ class Editing(QObject):
     def average(self) -> None:
         """Make the averages that are due."""
         result, particles = self.session.result, self.session.data
-        if result is None or particles is None or not self.due or self.session.state.busy or self.busy:
+        if result is None or not self.due or self.session.state.busy or self.busy:
+            return
+        if particles is None:
+            self.said.emit("Averages need the particle images: open those of this result.", True)
             return
         self._paused = False
         self.averager.submit(partial(_averages, particles, result))

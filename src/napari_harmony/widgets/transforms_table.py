@@ -81,6 +81,7 @@ class TransformsTable(Dock):
         self._viewer = napari_viewer
         self._listening = True
         self._placed = False
+        self._rows: Any = None  # the table that is shown
         self.model = TransformsModel(self)
         self._make_view()
         self._make_filters()
@@ -204,6 +205,10 @@ class TransformsTable(Dock):
     # -- session -> table -------------------------------------------------------------------------------------------
 
     def _on_result(self, result: Result | None) -> None:
+        table = result.table if result is not None else None
+        if table is not None and table is self._rows:
+            return  # the averages alone are new
+        self._rows = table
         self._listening = False
         self.model.set_result(result)
         self._fill_filters(result)
