@@ -45,9 +45,9 @@ from napari_harmony.objectives.volume_context import VolumeContext, fit_volumes
 
 #: How the capacity of the content code is set, and the weight that holds the code to it. A schedule is only followed
 #: under a weight well above that of the likelihood, and takes the place of the recipe's own prior. A measurement says
-#: nothing until there is something to measure, so that the prior stays and the weight comes late; together they make 1, at
-#: which the divergence costs what it does in the likelihood: where the measurement is too low, as while the decoder
-#: still learns, the code is held no harder than that. "none" leaves the prior alone.
+#: nothing until there is something to measure, so that the prior stays and the weight comes late; together they make
+#: 1, at which the divergence costs what it does in the likelihood: where the measurement is too low, as while the
+#: decoder still learns, the code is held no harder than that. "none" leaves the prior alone.
 LAWS = {"schedule": Weight(4.0, full=0.1), "measured": Weight(0.9, start=0.25, full=0.6), "none": Weight(0.0)}
 #: Nats that a dimension of the content may hold, and all of them together.
 PER_DIMENSION, MOST = 2.0, 25.0
