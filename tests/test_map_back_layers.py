@@ -126,7 +126,10 @@ def test_the_layers_are_what_napari_takes(made: FakeTomogram, viewer: ViewerMode
     for data, options, kind in layers_of(found, result, made.space):
         getattr(viewer, f"add_{kind}")(data, **with_colormap(options, kind))
     shown = {layer.name for layer in viewer.layers if layer.visible}
-    assert shown == {"tomogram", "picks", _map_back.SURFACES, _map_back.Z_AXES}
+    assert shown == {"tomogram", "picks", _map_back.SURFACES, _map_back.Z_AXES, _map_back.POINTS}
+    points = viewer.layers[_map_back.POINTS]
+    np.testing.assert_allclose(points.data, made.truth[["z", "y", "x"]], atol=1e-3)
+    np.testing.assert_array_equal(points.features["particle"], range(4))
     surface, axes = viewer.layers[_map_back.SURFACES], viewer.layers[_map_back.Z_AXES]
     low, high = surface.extent.world
     assert (low > 0).all() and (high < np.array(SHAPE) * VOXEL).all()

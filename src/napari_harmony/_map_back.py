@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 
 SURFACES, CLASSES = "averages in the tomogram", "classes in the tomogram"
 DENSITIES, Z_AXES, X_AXES = "densities in the tomogram", "z axes of the particles", "x axes of the particles"
-LEFT_OUT = "particles left out"
+LEFT_OUT, POINTS = "particles left out", "particles in the tomogram"
 #: Roles of the layers that ``layers_of`` draws
-ROLES = ("placed surfaces", "placed z axes", "placed x axes", "placed classes", "painted", "left out")
+ROLES = ("placed surfaces", "placed z axes", "placed x axes", "placed classes", "painted", "left out", "placed points")
+POINTS_ROLE = ROLES[6]
 
 _JUNK = ("junk", "not-finite", "constant")
 _POSE = ["rot", "tilt", "psi", "origin_x", "origin_y", "origin_z"]
@@ -165,7 +166,7 @@ def _box_frame(table: pd.DataFrame) -> NDArray[np.float64]:
 
 
 def layers_of(found: InTomogram, result: Result, space: dict[str, Any]) -> list[LayerTuple]:
-    """The averages in their tomogram: surfaces and z axes, and hidden x axes, class numbers, densities and the rest.
+    """The averages in their tomogram: surfaces, z axes and points, and hidden x axes, class numbers, densities, rest.
 
     Parameters
     ----------
@@ -185,6 +186,7 @@ def layers_of(found: InTomogram, result: Result, space: dict[str, Any]) -> list[
         *_vector_layers(placement, found.rows, colours, length),
         *_painted_layers(painted, colours),
         _left_out_layer(found),
+        _points_layer(placement, found.rows, colours, length / 5),
     ]
     return [(data, {**options, **space}, kind) for data, options, kind in drawn]
 
@@ -251,6 +253,24 @@ def _painted_layers(painted: Painted, colours: NDArray[np.float64]) -> list[Laye
         (PaintedArray(painted, labels=True), numbers, "labels"),
         (PaintedArray(painted), densities, "image"),
     ]
+
+
+def _points_layer(
+    placement: Placement, rows: NDArray[np.int64], colours: NDArray[np.float64], size: float
+) -> LayerTuple:
+    """A point in the middle of each particle, seen through its surface, to be selected by."""
+    options = {
+        "name": POINTS,
+        "features": {"particle": rows, "class_number": placement.classes},
+        "face_color": colours[placement.classes - 1],
+        "border_color": colours[placement.classes - 1],
+        "border_width": 0.3,
+        "size": max(1.0, size),
+        "blending": "translucent_no_depth",
+        "projection_mode": "rescale_linear",
+        "metadata": {KEY: {"role": POINTS_ROLE}},
+    }
+    return placement.positions[:, ::-1], options, "points"
 
 
 def _left_out_layer(found: InTomogram) -> LayerTuple:

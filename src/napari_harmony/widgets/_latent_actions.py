@@ -142,7 +142,8 @@ class SelectionActions(QWidget):
         if self.why_not() or result is None or particles is None:
             return
         data, options, _ = selection_layer(particles, result, self._session.selection, self._session.layer)
-        layer = self._viewer.add_image(data, **options)
+        added = self._viewer.add_image(data, **options)
+        layer = getattr(added, "__wrapped__", added)  # a widget is handed proxies
         self._viewer.layers.selection.active = layer
         stand_inside(self._viewer, layer)
         axis = self._viewer.dims.ndim - layer.ndim

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_harmony._layers import LayerTuple, fit_visible, role_of, space_of
-from napari_harmony._map_back import ROLES, InTomogram, find_in_tomogram, layers_of
+from napari_harmony._map_back import POINTS_ROLE, ROLES, InTomogram, find_in_tomogram, layers_of
 from napari_harmony._tomograms import is_tomogram
 from napari_harmony.engine.events import Done, Event, Progress
 from napari_harmony.errors import HarmonyError
 from napari_harmony.session import Session
+from napari_harmony.widgets._points_link import link_points
 from napari_harmony.widgets._runner import Runner, describe
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from napari_harmony.results import Result
 
 _SHOWN_WHOLE = 2**29  # bytes of a tomogram that is left visible when the view turns to 3D
-_IN_2D = ("particles", "aligned", "class", "averages", "labels", "average volumes", "coordinates")
+_IN_2D = ("particles", "aligned", "class", "selection", "averages", "labels", "average volumes", "coordinates")
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +83,9 @@ class MapBack(QObject):
             if role_of(layer) in _IN_2D:
                 layer.visible = False
         for data, options, kind in mapped.drawn:
-            getattr(self._viewer, f"add_{kind}")(data, **with_colormap(options, kind))
+            added = getattr(self._viewer, f"add_{kind}")(data, **with_colormap(options, kind))
+            if role_of(added) == POINTS_ROLE:
+                link_points(self._viewer, added)
         small = mapped.layer.data.nbytes <= _SHOWN_WHOLE
         mapped.layer.visible = small
         self._viewer.layers.selection.active = mapped.layer
