@@ -181,9 +181,13 @@ class GalleryModel(QAbstractListModel):
 
     def members(self, numbers: NDArray[np.int64] | list[int]) -> NDArray[np.int64]:
         """Particles of some classes, junk that waits to be restored for those without particles."""
-        number = self.result.table["class_number"].to_numpy() if self.result is not None else self._member
-        whole = np.isin(self._member, np.asarray(numbers, np.int64))
-        return np.flatnonzero(whole & ((number > 0) | (self._counts[self._member] == 0)))
+        if self.result is None:
+            return np.empty(0, np.int64)
+        chosen = np.zeros(len(self._counts), dtype=bool)
+        chosen[np.asarray(numbers, np.int64)] = True
+        waiting = chosen & (self._counts == 0)
+        number = self.result.table["class_number"].to_numpy()
+        return np.flatnonzero(np.where(number > 0, chosen[number], waiting[self._member]))
 
     def row_of(self, number: int) -> int | None:
         """The row of a class, None where it is not shown."""
