@@ -53,6 +53,7 @@ def test_opening_a_dock_class_loads_nothing_heavy() -> None:
     code = (
         "import sys, napari_harmony, napari_harmony._reader, napari_harmony._writer, napari_harmony._sample_data;"
         "import napari_harmony.widgets.harmony, napari_harmony.widgets.transforms_table;"
+        "import napari_harmony.widgets.latent_plot;"
         "napari_harmony._reader.get_reader('particles.star');"
         "print([m for m in ('torch', 'matplotlib', 'sklearn') if m in sys.modules])"
     )

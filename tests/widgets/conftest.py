@@ -14,6 +14,8 @@ from napari_harmony._layers import particles_layer
 from napari_harmony.particles.dataset import Particles
 from napari_harmony.results import Result
 from napari_harmony.session import Session, session_of
+from napari_harmony.widgets._latent_choice import Plot
+from napari_harmony.widgets.latent_plot import LatentPlot
 from napari_harmony.widgets.navigator import NavigatorWidget
 
 
@@ -87,3 +89,16 @@ def navigator(qtbot: QtBot, viewer: ViewerModel, session: Session, navigate: Fak
     session.set_navigation(make_navigation())
     qtbot.waitUntil(lambda: drawn(viewer) is not None)
     return dock
+
+
+@pytest.fixture
+def plot(qtbot: QtBot, viewer: ViewerModel, session: Session) -> LatentPlot:
+    """The latent plot, of content_0 and content_1."""
+    plot = LatentPlot(viewer)
+    qtbot.addWidget(plot)
+    plot.resize(420, 640)
+    plot.show()
+    qtbot.waitExposed(plot)
+    plot.choice.set_plot(Plot.COLUMNS)
+    plot.choice.set_axes("content_0", "content_1")
+    return plot

@@ -266,7 +266,7 @@ class LatentCanvas(QWidget):
             Qt.Key.Key_Down: (0, -1),
             Qt.Key.Key_Up: (0, 1),
         }
-        along = arrows.get(Qt.Key(event.key()))
+        along = arrows.get(event.key())
         if along is None:
             return False
         if event.modifiers() & Qt.KeyboardModifier.ShiftModifier:
@@ -277,7 +277,7 @@ class LatentCanvas(QWidget):
 
     def _change(self, event: QKeyEvent) -> bool:
         tools = {Qt.Key.Key_L: Tool.LASSO, Qt.Key.Key_R: Tool.RECTANGLE, Qt.Key.Key_P: Tool.PAN}
-        key = Qt.Key(event.key())
+        key = event.key()
         if event.modifiers() & (Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.AltModifier):
             return False
         if key in (Qt.Key.Key_Plus, Qt.Key.Key_Equal):
@@ -293,7 +293,7 @@ class LatentCanvas(QWidget):
         return True
 
     def _draw_by_keys(self, event: QKeyEvent) -> bool:
-        key = Qt.Key(event.key())
+        key = event.key()
         if key == Qt.Key.Key_Escape and (self._stroke or self._cursor is not None):
             self._stroke, self._cursor, self._anchor = [], None, None
         elif key == Qt.Key.Key_Space:

@@ -124,9 +124,8 @@ class Choice(QWidget):
                 self.set_plot(Plot.COLUMNS)
         colours: list[tuple[str, str]] = []
         if result is not None:
-            colours = [("class", CLASS)] + [(c.heading, c.key) for c in (*words_of(result), *numbers_of(result))]
-            colours = [*dict.fromkeys((t, k) for t, k in colours if (t, k) == ("class", CLASS) or k != CLASS)]
-            colours.append(("number of particles", COUNT))
+            columns = (c for c in (*words_of(result), *numbers_of(result)) if c.key != CLASS)
+            colours = [("class", CLASS), *((c.heading, c.key) for c in columns), ("number of particles", COUNT)]
         _fill(self.colour_box, colours)
         for box in (self.plot_box, self.x_box, self.y_box, self.colour_box):
             box.setEnabled(result is not None)

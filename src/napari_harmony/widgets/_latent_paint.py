@@ -62,6 +62,7 @@ class Painting:
         self._colouring: Colouring | None = None
         self._selection = np.empty(0, dtype=np.int64)
         self._palette = Palette()
+        self._inside: NDArray[np.int64] | None = None
         self._base: QImage | None = None
         self._over: QImage | None = None
 
@@ -70,7 +71,7 @@ class Painting:
         if len(x) != len(self._x):
             # which points lie over others must not depend on their order, nor change while one moves about
             self._rank = np.random.default_rng(0).permutation(len(x)).astype(np.int32)
-        self._x, self._y, self._titles = x, y, titles
+        self._x, self._y, self._titles, self._inside = x, y, titles, None
         self.forget()
 
     def set_colouring(self, colouring: Colouring | None) -> None:
@@ -86,7 +87,7 @@ class Painting:
     def set_view(self, view: View) -> None:
         """Another part of the plane."""
         if view != self.view:
-            self.view = view
+            self.view, self._inside = view, None
             self.forget()
 
     def set_palette(self, palette: Palette) -> None:
@@ -102,7 +103,13 @@ class Painting:
     def is_density(self) -> bool:
         """Whether more particles are in view than are drawn one by one, or their number is asked for."""
         by_count = self._colouring is not None and self._colouring.by_count
-        return by_count or int(np.count_nonzero(self.view.inside(self._x, self._y))) > MOST_POINTS
+        return by_count or len(self._in_view()) > MOST_POINTS
+
+    def _in_view(self) -> NDArray[np.int64]:
+        """The particles that are seen, (m,); looked for once for each view."""
+        if self._inside is None:
+            self._inside = np.flatnonzero(self.view.inside(self._x, self._y))
+        return self._inside
 
     # -- painting ---------------------------------------------------------------------------------------------------
 
@@ -123,8 +130,7 @@ class Painting:
 
     def _draw_points(self, painter: QPainter, frame: QRectF, ratio: float, colouring: Colouring) -> None:
         if self._base is None:
-            inside = np.flatnonzero(self.view.inside(self._x, self._y))
-            self._base = self._picture(inside, frame, ratio, colouring, selected=False)
+            self._base = self._picture(self._in_view(), frame, ratio, colouring, selected=False)
         if self._over is None and len(self._selection):
             chosen = self._selection[self._selection < len(self._x)]
             chosen = chosen[self.view.inside(self._x[chosen], self._y[chosen])]
@@ -155,8 +161,7 @@ class Painting:
         ids = ids[np.argsort(self._rank[ids], kind="stable")]
         column, row = self.view.to_pixels(self._x[ids], self._y[ids], shape[1], shape[0])
         colours = colouring.colours(ids)
-        shown = len(ids) if not selected else int(np.count_nonzero(self.view.inside(self._x, self._y)))
-        radius = radius_for(shown) * scale
+        radius = radius_for(len(self._in_view())) * scale
         if not selected:
             return _image(points_picture(column, row, colours, shape, radius))
         mark = QColor(self._palette.mark)

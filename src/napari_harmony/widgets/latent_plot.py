@@ -315,7 +315,7 @@ class LatentPlot(Dock):
     # -- keyboard and menu ------------------------------------------------------------------------------------------
 
     def _action_for(self, event: QKeyEvent) -> Any:
-        key, modifiers = Qt.Key(event.key()), event.modifiers()
+        key, modifiers = event.key(), event.modifiers()
         if (modifiers & ~Qt.KeyboardModifier.KeypadModifier, key) == _REDO or event.matches(
             QKeySequence.StandardKey.Redo
         ):
