@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -19,6 +19,9 @@ from napari_harmony.errors import InputError
 from napari_harmony.particles.dataset import Particles
 from napari_harmony.particles.subset import subset
 from napari_harmony.results import Result
+
+if TYPE_CHECKING:
+    from conftest import Example
 
 
 def averaged(particles: Particles, result: Result, classes: tuple[int, ...]) -> Averaged:
@@ -114,3 +117,11 @@ def test_what_does_not_fit_is_refused_in_words() -> None:
         averaged(particles, apply_edit(split, Merge((1, 2))), (2,))
     with pytest.raises(InputError, match="do not fit those of the result"):
         averaged(particles, replace(split, average_pixel_size=9.0), (1,))
+
+
+def test_classes_that_nobody_edited_average_to_what_the_run_gave(example: Example) -> None:
+    result = example.result
+    again = averaged(example.data.particles, result, tuple(range(1, result.classes + 1)))
+    for number, average in enumerate(again.averages, start=1):
+        assert likeness(average, result.averages[number - 1]) > 0.98
+    assert again.frc.shape == result.frc.shape
