@@ -147,6 +147,11 @@ def test_an_error_within_umap_comes_out(umap: type[FakeUMAP], monkeypatch: pytes
         list(umap_embedding(codes(50)))
 
 
+def test_too_few_particles_for_umap_are_said(umap: type[FakeUMAP]) -> None:
+    with pytest.raises(InputError, match="10 particles or more"):
+        list(umap_embedding(codes(9)))
+
+
 def test_where_umap_is_missing_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "find_spec", lambda _name: None)
     assert "pip install umap-learn" in umap_problem()

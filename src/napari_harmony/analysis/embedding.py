@@ -9,6 +9,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ COMPONENTS = 6
 UMAP_FITTED = 50_000
 _UMAP_CHUNK = 10_000
 _UMAP_NEIGHBOURS = 15
+_UMAP_FEWEST = 10
 _NO_CODES = "This result has no content codes to draw: show two columns, or run Align and Cluster again."
 _NO_UMAP = "UMAP needs the package umap-learn: 'pip install umap-learn' in the environment of napari, then restart it."
 
@@ -82,40 +84,41 @@ def umap_embedding(content: NDArray[Any], seed: int = 0) -> Iterator[Event]:
 
     Raises
     ------
-    InputError : no codes, or fewer than two particles with a finite one
+    InputError : no codes, or fewer than ten particles with a finite one
     ImportError : umap-learn is not installed
     """
     usable = np.flatnonzero(_usable(content))
+    if len(usable) < _UMAP_FEWEST:
+        raise InputError(
+            f"UMAP needs {_UMAP_FEWEST} particles or more with content codes; show the components instead."
+        )
     codes = np.asarray(content, dtype=np.float32)[usable]
     yield Progress("loading UMAP", 0.0, "takes longest the first time")
-    order = np.random.default_rng(seed).permutation(len(codes))
-    first, rest = np.sort(order[:UMAP_FITTED]), np.sort(order[UMAP_FITTED:])
     placed = np.empty((len(codes), 2), dtype=np.float32)
-    part = len(first) / len(codes)
     ticker = _Ticker()
-    reducer: Any = None
-
-    def fit() -> Any:
-        from umap import UMAP
-
-        ticks = {"disable": False, "file": ticker, "bar_format": "{n}/{total}", "leave": False}
-        neighbours = min(_UMAP_NEIGHBOURS, len(first) - 1)
-        made = UMAP(n_neighbors=neighbours, random_state=seed, n_jobs=1, tqdm_kwds=ticks)
-        placed[first] = made.fit_transform(codes[first])
-        return made
-
-    for event in _in_thread(fit, ticker):
-        if isinstance(event, Done):
-            reducer = event.value
-        else:
-            yield Progress("UMAP", part * event)
-    for start in range(0, len(rest), _UMAP_CHUNK):
-        chunk = rest[start : start + _UMAP_CHUNK]
-        placed[chunk] = reducer.transform(codes[chunk])
-        yield Progress("placing the other particles", part + (1 - part) * (start + len(chunk)) / len(rest))
+    for fraction in _in_thread(partial(_place, codes, placed, seed, ticker), ticker):
+        yield Progress("UMAP", fraction)
     points = np.full((len(content), 2), np.nan, dtype=np.float32)
     points[usable] = placed
     yield Done(Embedding(points, ("UMAP 1", "UMAP 2")))
+
+
+def _place(codes: NDArray[np.float32], placed: NDArray[np.float32], seed: int, ticker: _Ticker) -> None:
+    """Fill ``placed`` (n, 2): fitted to some of the codes (n, d), the others put among them piece by piece."""
+    from umap import UMAP
+
+    order = np.random.default_rng(seed).permutation(len(codes))
+    first, rest = np.sort(order[:UMAP_FITTED]), np.sort(order[UMAP_FITTED:])
+    ticks = {"disable": False, "file": ticker, "bar_format": "{n}/{total}", "leave": False}
+    neighbours = min(_UMAP_NEIGHBOURS, len(first) - 1)
+    reducer = UMAP(n_neighbors=neighbours, random_state=seed, n_jobs=1, tqdm_kwds=ticks)
+    ticker.span = (0.0, len(first) / len(codes))
+    placed[first] = reducer.fit_transform(codes[first])
+    for start in range(0, len(rest), _UMAP_CHUNK):
+        chunk = rest[start : start + _UMAP_CHUNK]
+        ticker.span = (ticker.span[1], (len(first) + start + len(chunk)) / len(codes))
+        placed[chunk] = reducer.transform(codes[chunk])
+        ticker.write("1/1")
 
 
 def _usable(content: NDArray[Any]) -> NDArray[np.bool_]:
@@ -133,9 +136,13 @@ class _Stopped(Exception):
 
 
 class _Ticker:
-    """The file that a tqdm bar of the format "{n}/{total}" writes to; relays the fraction, and stops the work."""
+    """The file that a tqdm bar of the format "{n}/{total}" writes to; relays the fraction, and stops the work.
+
+    ``span`` is the part of all the work that the bar is about.
+    """
 
     def __init__(self) -> None:
+        self.span = (0.0, 1.0)
         self.fractions: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.stop = threading.Event()
 
@@ -150,26 +157,27 @@ class _Ticker:
             raise _Stopped
         done, _, total = text.strip().partition("/")
         if done.isdigit() and total.isdigit() and int(total):
-            self.fractions.put(int(done) / int(total))
+            low, high = self.span
+            self.fractions.put(low + (high - low) * int(done) / int(total))
 
     def flush(self) -> None:
         """Nothing is held back."""
 
 
-def _in_thread(work: Callable[[], Any], ticker: _Ticker) -> Iterator[Any]:
-    """Run ``work`` in a thread of its own: the fractions it reports, then ``Done`` with what it returns.
+def _in_thread(work: Callable[[], None], ticker: _Ticker) -> Iterator[float]:
+    """Run ``work`` in a thread of its own, and give the fractions it reports until it has ended.
 
     One blocking call becomes a generator in this way, and closing the generator sets ``ticker.stop``.
     """
-    outcome: list[Any] = []
+    errors: list[BaseException] = []
 
     def run() -> None:
         try:
-            outcome.append(Done(work()))
+            work()
         except _Stopped:
             pass
         except BaseException as error:  # raised again where it can be handled
-            outcome.append(error)
+            errors.append(error)
         finally:
             ticker.fractions.put(None)
 
@@ -180,6 +188,5 @@ def _in_thread(work: Callable[[], Any], ticker: _Ticker) -> Iterator[Any]:
     except GeneratorExit:
         ticker.stop.set()
         raise
-    if outcome and isinstance(outcome[0], BaseException):
-        raise outcome[0]
-    yield from outcome
+    if errors:
+        raise errors[0]
