@@ -92,13 +92,17 @@ def test_parts_of_a_class_and_particles_that_are_alone_have_averages() -> None:
     assert done.averages[4].std() > 0 and np.isnan(done.frc[4]).all()  # no two halves of one particle
 
 
-def test_it_can_be_followed_and_cancelled() -> None:
-    particles, split, _ = split_images()
+@pytest.mark.parametrize("made", [split_images, split_volumes], ids=["images", "subtomograms"])
+def test_it_can_be_followed_and_cancelled(made: Any) -> None:
+    particles, split, _ = made()
+    *seen, last = api.average_classes(particles, fitting(split), (1,), device="cpu")
+    assert all(isinstance(event, Progress) for event in seen) and isinstance(last.value, Averaged)
+    fractions = [event.fraction for event in seen]
+    assert fractions == sorted(fractions) and fractions[0] == 0 and len(fractions) >= 5
     events = api.average_classes(particles, fitting(split), (1,), device="cpu")
-    seen = [next(events) for _ in range(4)]
-    assert all(isinstance(event, Progress) for event in seen)
-    assert [event.fraction for event in seen] == sorted(event.fraction for event in seen)
+    next(events)
     events.close()  # type: ignore[attr-defined]
+    assert list(events) == []
 
 
 def test_settings_are_those_of_the_run() -> None:

@@ -178,12 +178,8 @@ def _average_volumes(
     generator = torch.Generator().manual_seed(settings.seed)
     search = Search(usable, generator, settings.transforms, symmetry=settings.symmetry)
     first = torch.as_tensor(_first_half(label, usable.subset_number, generator), device=device)
-    yield clock.at(_AVERAGING, 0.0)
-    sums = []
-    for done, chosen in enumerate((first, ~first)):
-        sums.append(search.sums(usable.data, posterior.entries(chosen), len(wanted)))
-        yield clock.at(_AVERAGING, 0.3 * (done + 1))
-    agreement = yield from clock.follow(_AVERAGING, portion(_compared_volumes(search, settings, sums), 0.6, 1.0))
+    found = yield from clock.follow(_AVERAGING, _compared_volumes(search, settings, posterior, first, len(wanted)))
+    sums, agreement = found
     variance = signal_variance(sums[0] + sums[1])
     averages = (filtered(sums[0] + sums[1], variance) * search.mask).cpu().numpy().astype(np.float32)
     half_averages = np.stack([filtered(half, variance).cpu().numpy() for half in sums]).astype(np.float32)
@@ -192,8 +188,10 @@ def _average_volumes(
     return replace(made, resolution=stated)
 
 
-def _compared_volumes(search: Any, settings: Settings, sums: Sequence[Any]) -> Work[halves.Agreement]:
-    """What the halves agree on, beyond the detail that common references showed both.
+def _compared_volumes(
+    search: Any, settings: Settings, posterior: Any, first: torch.Tensor, classes: int
+) -> Work[tuple[list[Any], halves.Agreement]]:
+    """Sums of both halves, and what they agree on beyond the detail that common references showed both.
 
     They share a frame, so that they, and the decoys, are aligned from there on alone.
     """
@@ -201,6 +199,10 @@ def _compared_volumes(search: Any, settings: Settings, sums: Sequence[Any]) -> W
     from napari_harmony.engine.volumes.plans import PLANS
     from napari_harmony.transforms import so3
 
+    sums = []
+    for done, chosen in enumerate((first, ~first), start=1):
+        sums.append(search.sums(search.prepared.data, posterior.entries(chosen), classes))
+        yield 0.3 * done
     stage, geometry = PLANS[settings.preset].weigh, search.geometry
     how = search.alignment(search.data(stage.limit), stage)
     still = replace(how.shifts, offset=torch.zeros(1, 3, device=search.device))
@@ -208,8 +210,9 @@ def _compared_volumes(search: Any, settings: Settings, sums: Sequence[Any]) -> W
     if settings.references:
         beyond = int(np.ceil(geometry.box * geometry.pixel_size / settings.reference_lowpass))
         how = replace(how, trusted=min(beyond, geometry.box // 2 - 3))
-    agreement, _ = yield from compare_halves(sums[0], sums[1], search.mask, how, search.generator)
-    return agreement
+    comparison = compare_halves(sums[0], sums[1], search.mask, how, search.generator)
+    agreement, _ = yield from portion(comparison, 0.6, 1.0)
+    return sums, agreement
 
 
 def _check_grid(members: Particles, result: Result, geometry: Geometry) -> None:
