@@ -11,17 +11,7 @@ closes the gaps when the user asks for it.
 
 from __future__ import annotations
 
-from napari_harmony.edits.apply import (
-    apply_edit,
-    apply_edits,
-    averaged_again,
-    due_averages,
-    edits_of,
-    junked_from,
-    last_words,
-    remarks,
-    with_averages,
-)
+from napari_harmony.edits.apply import apply_edit, apply_edits
 from napari_harmony.edits.complete import complete, is_complete
 from napari_harmony.edits.files import edits_to_apply, from_json, read_edits, to_json, write_edits
 from napari_harmony.edits.kinds import (
@@ -37,6 +27,15 @@ from napari_harmony.edits.kinds import (
     describe,
 )
 from napari_harmony.edits.recompute import recompute
+from napari_harmony.edits.record import (
+    averaged_again,
+    due_averages,
+    edits_of,
+    junked_from,
+    last_words,
+    remarks,
+    with_averages,
+)
 
 __all__ = [
     "Assign",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from napari_harmony.edits.complete import complete, target_frame
-from napari_harmony.edits.files import from_json, to_json
+from napari_harmony.edits.files import to_json
 from napari_harmony.edits.kinds import (
     Assign,
     Edit,
@@ -21,9 +21,8 @@ from napari_harmony.edits.kinds import (
     Restore,
     Split,
     Turn,
-    class_words,
-    describe,
 )
+from napari_harmony.edits.record import averaged_again, due_averages, note, put
 from napari_harmony.edits.state import (
     AGAIN,
     DUE,
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
 
     from napari_harmony.results import Result
 
-_JUNK, _EDITED = "junk", "edited by hand:"
+_JUNK = "junk"
 _ANGLES = ["rot", "tilt", "psi"]
 
 
@@ -69,97 +68,6 @@ def apply_edits(result: Result, edits: Iterable[Edit]) -> Result:
     for edit in edits:
         result = apply_edit(result, edit)
     return result
-
-
-def edits_of(result: Result) -> tuple[Edit, ...]:
-    """The edits that made a result of the result of a run, from the first on."""
-    return tuple(from_json(entry) for entry in result.summary.get(EDITS, ()))
-
-
-def last_words(result: Result) -> str:
-    """The last edit of a result in words, empty where it has none."""
-    entries = result.summary.get(EDITS, ())
-    return describe(from_json(entries[-1])) if entries else ""
-
-
-def due_averages(result: Result) -> tuple[int, ...]:
-    """Classes whose averages do not show their particles yet."""
-    return tuple(number for number in result.summary.get(DUE, ()) if number <= result.classes)
-
-
-def averaged_again(result: Result) -> tuple[int, ...]:
-    """Classes whose averages were computed after an edit: the poses of their half sets are those of the run."""
-    return tuple(number for number in result.summary.get(AGAIN, ()) if number <= result.classes)
-
-
-def junked_from(result: Result) -> NDArray[np.int64]:
-    """The class (n,) that each particle was junked from by hand and would be restored to, 0 for none."""
-    return by_class(result.summary.get(JUNKED), len(result))
-
-
-def remarks(result: Result, warnings: Iterable[str] = ()) -> list[str]:
-    """Warnings with what edits leave to be said of a result: which averages are due, and which halves share poses."""
-    kept = [text for text in warnings if not text.startswith(_EDITED)]
-    due, again = due_averages(result), averaged_again(result)
-    if due:
-        kept.append(f"{_EDITED} {class_words(due)} not averaged since")
-    if again:
-        kept.append(
-            f"{_EDITED} the resolution of {class_words(again)} is an upper bound, for both half sets have the poses of "
-            "one run"
-        )
-    return kept
-
-
-def with_averages(
-    result: Result,
-    classes: Sequence[int],
-    averages: NDArray[np.float32],
-    frc: NDArray[np.float32],
-    floor: NDArray[np.float32],
-    resolution: NDArray[np.float32],
-    halves: NDArray[np.float32] | None,
-) -> Result:
-    """The result with new averages of some classes, which are then no longer due.
-
-    A class has a resolution only where one of the classes that its particles came from had: halves that share the
-    poses of one run agree on noise as well.
-
-    Parameters
-    ----------
-    classes : (m,) numbers
-    averages, frc, floor, resolution : of them, with shapes as in ``Result``
-    halves : (2, m, box, box[, box]), used where the result has half averages
-    """
-    rows = np.asarray(classes, dtype=np.int64) - 1
-    known = np.isfinite(result.resolution[rows])
-    changed: dict[str, Any] = {
-        "averages": _put(result.averages, rows, averages),
-        "frc": _put(result.frc, rows, frc),
-        "frc_floor": _put(result.frc_floor, rows, floor),
-        "resolution": _put(result.resolution, rows, np.where(known, resolution, np.nan)),
-    }
-    if result.half_averages is not None and halves is not None:
-        both = result.half_averages.copy()
-        both[:, rows] = halves
-        changed["half_averages"] = both
-    summary = dict(result.summary)
-    _note(summary, DUE, set(due_averages(result)) - set(classes))
-    _note(summary, AGAIN, set(averaged_again(result)) | set(classes))
-    return replace(result, summary=summary, **changed)
-
-
-def _put(whole: NDArray[np.float32], rows: NDArray[np.int64], part: NDArray[Any]) -> NDArray[np.float32]:
-    changed = whole.copy()
-    changed[rows] = part
-    return changed
-
-
-def _note(summary: dict[str, Any], key: str, numbers: Iterable[int]) -> None:
-    """Write a list of classes into a summary; an empty one leaves no trace."""
-    summary.pop(key, None)
-    if found := sorted(map(int, numbers)):
-        summary[key] = found
 
 
 class _Draft:
@@ -272,9 +180,9 @@ class _Draft:
     def blank(self, number: int) -> None:
         """A class that has gone into another: its number stays, with nothing behind it."""
         rows = np.array([number - 1])
-        self.averages = _put(self.averages, rows, np.zeros(1))
+        self.averages = put(self.averages, rows, np.zeros(1))
         self.frc[rows], self.resolution[rows] = np.nan, np.nan
-        self.floor = _put(self.floor, rows, np.full(1, np.nan))
+        self.floor = put(self.floor, rows, np.full(1, np.nan))
         if self.halves is not None:
             self.halves = self.halves.copy()
             self.halves[:, rows] = 0.0
@@ -299,8 +207,8 @@ class _Draft:
         due = {number for number in self.due if counts[number]}  # an empty class keeps the average it had
         self.frc[[number - 1 for number in due]] = np.nan
         summary = {**self.result.summary, EDITS: [*self.result.summary.get(EDITS, ()), to_json(edit)]}
-        _note(summary, DUE, due)
-        _note(summary, AGAIN, self.again - due)
+        note(summary, DUE, due)
+        note(summary, AGAIN, self.again - due)
         for key, numbers in ((JUNKED, self.junked), (JUNK_FRAMES, self.junk_frames)):
             summary.pop(key, None)
             if numbers.any():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from napari_harmony.edits.apply import due_averages, with_averages
+from napari_harmony.edits.record import due_averages, with_averages
 from napari_harmony.engine.events import Done, Event
 
 if TYPE_CHECKING:
