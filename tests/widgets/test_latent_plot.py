@@ -80,6 +80,8 @@ def test_escape_gives_a_lasso_up(qtbot: QtBot, plot: LatentPlot) -> None:
 
 def test_the_legend_selects_a_class(qtbot: QtBot, plot: LatentPlot, result: Result) -> None:
     listed = plot.legend.categories
+    sizes = {(listed.item(i).sizeHint().width(), listed.item(i).sizeHint().height()) for i in range(4)}
+    assert len(sizes) == 1 and sizes.pop()[0] > listed.fontMetrics().horizontalAdvance("none (2)") + 11
     assert [listed.item(i).text() for i in range(4)] == ["1 (19)", "2 (19)", "3 (20)", "none (2)"]
     qtbot.mouseClick(listed.viewport(), LEFT, NONE, listed.visualItemRect(listed.item(1)).center())
     np.testing.assert_array_equal(plot.session.selection, result.members(2))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from napari_harmony.widgets._latent_colours import Colouring
 
 _SWATCH = 11
+_BESIDE = 16  # pixels around a swatch and its words
 _CODE = Qt.ItemDataRole.UserRole
 _STOPS = 24  # of the gradient of a scale
 _MOST_ROWS = 4  # of categories; more are scrolled to
@@ -65,6 +66,15 @@ class CategoryList(QListWidget):
                 "Shift they are added, with Alt or Ctrl removed."
             )
             self.addItem(item)
+        self._even_out()
+
+    def _even_out(self) -> None:
+        """All items as wide as the widest, so that they stand in columns; Qt itself takes the first one's size."""
+        items = [self.item(row) for row in range(self.count())]
+        widest = max((self.fontMetrics().horizontalAdvance(item.text()) for item in items), default=0)
+        size = QSize(widest + _SWATCH + _BESIDE, self.fontMetrics().height() + 3)
+        for item in items:
+            item.setSizeHint(size)
 
     def rows(self, width: int) -> int:
         """Rows that the categories take in so many pixels, one at least."""
