@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gui_fakes import make_result
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from napari_harmony.edits import (
@@ -294,3 +294,52 @@ def test_many_particles_are_junked_and_restored_in_no_time() -> None:
     junked = apply_edits(large, [Keep((1,)), Restore((2, 3))])
     assert time.perf_counter() - start < 3
     assert numbers(junked) == numbers(large)
+
+
+@st.composite
+def some_edits(draw: st.DrawFn) -> list[tuple[str, int, int]]:
+    """Kinds of edits and two numbers from which each is made once the result before it is known."""
+    kinds = ("assign", "merge", "split", "junk", "keep", "restore", "renumber")
+    return draw(st.lists(st.tuples(st.sampled_from(kinds), st.integers(0, 99), st.integers(0, 99)), max_size=8))
+
+
+def made(result: Result, kind: str, one: int, two: int) -> Edit:
+    """An edit that fits a result, or nearly; nothing has to be aligned for it."""
+    first, second = one % result.classes + 1, two % result.classes + 1
+    turns = tuple((number, STILL) for number in range(1, result.classes + 1))
+    ids = tuple(range(one % 60, 60, two % 7 + 1))
+    return {
+        "assign": lambda: Assign(ids, two % (result.classes + 2), turns),
+        "merge": lambda: Merge((first, second if second != first else first % result.classes + 1), turns),
+        "split": lambda: Split(first, parts=(tuple(result.members(first)[::3].tolist() or [one % 60]),)),
+        "junk": lambda: Junk((first, second)),
+        "keep": lambda: Keep((first, second)),
+        "restore": lambda: Restore((first, second)),
+        "renumber": Renumber,
+    }[kind]()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(plan=some_edits())
+def test_whatever_is_edited_a_result_stays_whole(result: Result, plan: list[tuple[str, int, int]]) -> None:
+    done: list[Edit] = []
+    edited = result
+    for kind, one, two in plan:
+        try:
+            edit = made(edited, kind, one, two)
+            edited = apply_edit(edited, edit)
+        except InputError:
+            continue  # refused in words: nothing has changed
+        done.append(edit)
+        number, size = edited.table["class_number"].to_numpy(), edited.classes
+        assert number.min() >= 0 and number.max() <= size and len(number) == len(result)
+        assert len(edited.averages) == len(edited.frc) == len(edited.frc_floor) == len(edited.resolution) == size
+        words = [set(entry.split(",")) for entry in edited.table["flags"]]
+        back = junked_from(edited)
+        assert not number[back > 0].any()
+        assert all(words[i] & {"junk", "constant"} for i in np.flatnonzero(back))
+        assert all(edited.counts[due - 1] for due in due_averages(edited))
+        assert "constant" in words[2]  # what is wrong with an image stays said
+        assert edited.table.columns.tolist() == result.table.columns.tolist()
+    assert apply_edits(result, edits_of(edited)).table.equals(edited.table)
+    assert len(edits_of(edited)) == len(done)
