@@ -11,9 +11,9 @@ from napari_harmony.objectives import LoopSettings
 VAE, ALONE, SCHEDULE, MEASURED = "Harmony alone", "diffusion alone", "closed loop, schedule", "closed loop, measured"
 MODES = {
     VAE: None,
-    ALONE: LoopSettings(law="none", distil=None),
-    SCHEDULE: LoopSettings(law="schedule"),
     MEASURED: LoopSettings(law="measured"),
+    SCHEDULE: LoopSettings(law="schedule"),
+    ALONE: LoopSettings(law="none", distil=None),
 }
 #: What the rules speak of: the law that is the default.
 LOOP = {"schedule": SCHEDULE, "measured": MEASURED}[LoopSettings().law]

@@ -20,7 +20,7 @@ from napari_harmony.particles.conformations import FACTORS, Conformations, simul
 from napari_harmony.transforms import Pose2D
 
 #: Particles to learn from and to be measured on, pixels, and batches.
-LEARNT, FRESH, BOX, STEPS = 2000, 500, 32, 400
+LEARNT, FRESH, BOX, STEPS = 2000, 500, 32, 800
 #: Errors of the poses that trainings are given, as a search leaves them: degree, pixel.
 ANGLE_ERROR, SHIFT_ERROR = 2.0, 0.2
 #: Frames of a traversal, from minus to plus so many standard deviations of the codes.
@@ -132,10 +132,11 @@ def _closeness(model: HarmonyModel, data: Set, rows: np.ndarray, codes: np.ndarr
 
     ``shell``: cycles per box where the mean Fourier ring correlation falls below 0.5; ``missing``: squared error as a
     share of how much clean pictures differ from their mean. The poses of the training fix the frame: no turn or shift
-    is left free that would have to be taken off first.
+    is left free that would have to be taken off first; one factor of the grey values is, for particles differ in it.
     """
     mask = frc.soft_mask(BOX, 0.9 * BOX)
     drawn, clean = (mask * pictures for pictures in (canonical(model, codes, sharp), data.truth.clean(rows)))
+    drawn = drawn * ((drawn * clean).sum() / np.square(drawn).sum())
     curve = frc.ring_correlation(drawn, clean).mean(0)
     missing = np.square(drawn - clean).sum() / np.square(clean - clean.mean(0)).sum()
     return {"shell": BOX / frc.resolution(curve, frc.TRUTH, 1.0, BOX), "missing": float(missing)}

@@ -26,7 +26,7 @@ from napari_harmony.objectives import (
     added,
     added_term,
 )
-from napari_harmony.objectives.diffusion import _gaussian_divergence, _information, _misfit, _noised, _try
+from napari_harmony.objectives.diffusion import _gaussian_divergence, _measured, _misfit, _noised, _try
 from napari_harmony.objectives.volume_context import VolumeContext, posed, seen_noise
 from napari_harmony.transforms import Pose2D, Pose3D, apply_ctf, render, so3
 
@@ -136,14 +136,20 @@ def test_levels_are_spread_evenly_and_contents_left_out() -> None:
     torch.testing.assert_close(spread, (1 - decoder.schedule.kept[level]).sqrt(), atol=0.2, rtol=0)
 
 
-def test_information_is_counted_where_the_content_was_told() -> None:
-    decoder = context().network.sharp
-    level = torch.arange(200).repeat(2)
-    gain = torch.full((400,), 4.0)
-    known = torch.arange(400) < 200
-    gain[~known] = 1e6
-    limit = torch.tensor(0.7)
-    assert float(_information(decoder, level, gain, known, limit)) == pytest.approx(0.5 * 4.0 * 0.7, rel=1e-4)
+@pytest.mark.parametrize("card", [CARD, VOLUME_CARD], ids=["images", "volumes"])
+def test_what_a_code_tells_is_measured(card: ModelCard) -> None:
+    """A decoder that does not listen gains nothing; one that knows the picture from the code gains all of it."""
+    own, settings = context(card, n=8), LoopSettings(share=1.0)
+    decoder = own.network.sharp
+    with torch.no_grad():
+        own.network.decoder[-1].weight.mul_(30)
+    pictures = own.pictures[0].detach()
+    decoder.adapt(pictures)
+    assert float(_measured(own, settings)) == pytest.approx(0.0, abs=1e-6)  # the last layer begins with zeros
+    decoder.denoise = lambda noised, level, content, known=None: pictures * float(known is None)
+    # the gain is the square of the picture at any noise, so that the integral is that times the range
+    seen = 0.5 * float(pictures.square().flatten(1).sum(1).mean() * own.batch.ctf.square().mean())
+    assert float(_measured(own, settings)) == pytest.approx(seen, rel=0.3)
 
 
 def test_a_divergence_of_gaussians_is_the_known_one() -> None:

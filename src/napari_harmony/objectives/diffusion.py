@@ -21,12 +21,13 @@ content code from which pictures are drawn later.
 ``schedule``: C grows as the reverse diffusion's own bottleneck loosens. ``measured``: C is the information about the
 picture that the decoder takes from the code, at the noise of the data. Noised to a signal-to-noise ratio s, a picture
 is found again with a mean squared error that the code lowers by g(s); by I-MMSE the code holds ``1/2 integral g ds``
-nats. A code that holds as many nats as its posterior claims is calibrated, and then the divergence stays as it is.
+nats. The code is read from a particle drawn anew from that picture, so that what it holds of the noise of an image does
+not count. A code that holds as many nats as its posterior claims is calibrated, and then the divergence stays.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -49,6 +50,8 @@ from napari_harmony.objectives.volume_context import VolumeContext, fit_volumes
 #: 1, at which the divergence costs what it does in the likelihood: where the measurement is too low, as while the
 #: decoder still learns, the code is held no harder than that. "none" leaves the prior alone.
 LAWS = {"schedule": Weight(4.0, full=0.1), "measured": Weight(0.9, start=0.25, full=0.6), "none": Weight(0.0)}
+#: Of the shifts under which particles are drawn anew to be measured, as a fraction of the shift bound.
+SHIFT_SPREAD = 0.3
 #: Nats that a dimension of the content may hold, and all of them together.
 PER_DIMENSION, MOST = 2.0, 25.0
 
@@ -184,13 +187,29 @@ def _try(context: Views, settings: LoopSettings, measured: bool) -> _Trial:
     level, noised, known = _noised(decoder, pictures, settings.untold, context.generator)
     clean = decoder.denoise(noised, level, content, known)
     error = _misfit(context, rows, clean)
-    information = None
-    if measured:
-        with torch.no_grad():
-            untold = decoder.denoise(noised, level, content, torch.zeros_like(known))
-            gain = ((untold - pictures).square() - (clean - pictures).square()).flatten(1).sum(1) / decoder.size**2
-            information = _information(decoder, level, gain, known, _power(context) * decoder.size**2)
+    information = _measured(context, settings) if measured else None
     return _Trial(error, _gaussian_divergence(teacher, (mean, log_variance)).mean(), information)
+
+
+@torch.no_grad()
+def _measured(context: Context | VolumeContext, settings: LoopSettings) -> Tensor:
+    """() nats that a code tells of the picture that it was read from, by how much it helps to find the picture again.
+
+    Particles are drawn anew, with new noise, and their codes read. Codes of the images themselves hold their noise as
+    well, and pictures made from such codes show it: of these, any code would seem to tell all that it claims.
+    """
+    dream = replace(context, batch=replace(context.batch, seeds=None))
+    rows = slice(0, max(1, round(settings.share * len(context.batch))))
+    code = dream.rehearse(SHIFT_SPREAD)[2][rows]
+    content = drawn(code.content_mean, code.content_log_variance, context.generator)
+    decoder, pictures = _decoder(context), dream.pictures[0][rows]
+    step = decoder.schedule.information(float(_power(context) * decoder.size**2)).to(pictures)
+    lowest = int((step == 0).sum())
+    level, noised, _ = _noised(decoder, pictures, 0.0, context.generator, lowest)
+    nothing = torch.zeros_like(level, dtype=torch.bool)
+    told, untold = decoder.denoise(noised, level, content), decoder.denoise(noised, level, content, nothing)
+    gain = ((untold - pictures).square() - (told - pictures).square()).flatten(1).sum(1) / decoder.size**2
+    return 0.5 * (len(step) - lowest) * (step[level] * gain).mean()
 
 
 def _decoder(context: Views) -> DiffusionDecoder:
@@ -200,26 +219,16 @@ def _decoder(context: Views) -> DiffusionDecoder:
 
 
 def _noised(
-    decoder: DiffusionDecoder, pictures: Tensor, untold: float, generator: torch.Generator
+    decoder: DiffusionDecoder, pictures: Tensor, untold: float, generator: torch.Generator, lowest: int = 0
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Levels (n,), spread evenly, noised pictures, and whether the content is told (n,)."""
-    n, device, levels = len(pictures), pictures.device, len(decoder.schedule)
+    """Levels (n,), spread evenly from ``lowest`` on, noised pictures, and whether the content is told (n,)."""
+    n, device, levels = len(pictures), pictures.device, len(decoder.schedule) - lowest
     offset = torch.rand((), generator=generator, device=device)
-    level = ((torch.arange(n, device=device) + offset) * (levels / n)).long().clamp_max(levels - 1)
+    level = lowest + ((torch.arange(n, device=device) + offset) * (levels / n)).long().clamp_max(levels - 1)
     level = level[torch.randperm(n, generator=generator, device=device)]
     noise = torch.randn(pictures.shape, generator=generator, device=device)
     known = torch.rand(n, generator=generator, device=device) >= untold
     return level, decoder.noised(pictures, level, noise), known
-
-
-def _information(decoder: DiffusionDecoder, level: Tensor, gain: Tensor, known: Tensor, limit: Tensor) -> Tensor:
-    """() nats from by how much the content lowers squared errors, ``gain`` (n,), at noise down to that of the data.
-
-    ``limit`` is the signal-to-noise ratio of the data.
-    """
-    step = decoder.schedule.information(float(limit)).to(gain)
-    share = known.float()
-    return 0.5 * len(step) * (step[level] * gain * share).sum() / share.sum().clamp_min(1)
 
 
 def _power(context: Views) -> Tensor:
