@@ -37,6 +37,8 @@ from napari_harmony.objectives.perturbation import (
     Redrawn,
     likeliest,
     likeliest_pose,
+    pose_features,
+    read_images,
 )
 from napari_harmony.objectives.volume_context import VolumeContext
 from napari_harmony.transforms import ImageMap, Pose2D, Pose3D, apply_ctf, built_in, choose, pose_of, render, so3, wrap
@@ -141,11 +143,13 @@ def known() -> Context:
 
 def test_of_an_encoder_that_is_right_the_others_agree_and_the_changed_factor_is_read_back() -> None:
     seen = known()
+    before = read_images(seen.original.encoding, seen.network.transformations)
     for factor in ("rotation", "translation"):
         redrawn = seen.redraw(factor, slice(0, N))
         for name in {"content", "rotation", "translation"} - {factor}:
-            torch.testing.assert_close(redrawn.after[name], redrawn.before[name], atol=0.02, rtol=0)
-        assert float((redrawn.after[factor] - redrawn.before[factor]).abs().max()) > 0.1
+            torch.testing.assert_close(redrawn.said[name], before[name], atol=0.02, rtol=0)
+            torch.testing.assert_close(redrawn.said[name], redrawn.drawn[name], atol=0.02, rtol=0)
+        assert float((redrawn.said[factor] - before[factor]).abs().max()) > 0.1
         assert float(misreading(redrawn, factor)) < 1e-4
 
 
@@ -157,7 +161,7 @@ def test_the_loss_is_at_its_minimum_for_the_oracle_unless_the_forward_model_shif
 
     def disagreement() -> float:
         redrawn = seen.redraw("rotation", slice(0, N))
-        one, two = (term._features(said, "rotation") for said in (redrawn.before, redrawn.after))
+        one, two = (term._features(said, "rotation") for said in (redrawn.drawn, redrawn.said))
         return float((contrast_of(one, two, term.temperature) - contrast_of(one, one, term.temperature)).detach())
 
     def shift_then_rotate(values: dict[str, Tensor], transformations: object) -> ImageMap:
@@ -217,11 +221,12 @@ def test_one_factor_of_images_is_changed_and_the_others_are_as_they_were(
     assert same == (factor != "defocus") and sorted(used["ctf"].sum((1, 2)).tolist()) == sorted(
         ctfs().sum((1, 2)).tolist()
     )
-    wanted = seen.redraw(factor, slice(0, N)).wanted
-    if factor == "contrast":
-        gain = wanted[:, 0] - grey[:, 0].log()
-        assert 0.05 < float(gain.abs().max()) <= LOG_GAIN + 1e-5
-    assert (wanted is None) == (factor == "defocus")
+    drawn = seen.redraw(factor, slice(0, N)).drawn
+    gain = drawn["contrast"][:, 0] - grey[:, 0].log()
+    assert (float(gain.abs().max()) > 0.05) == (factor == "contrast") and float(gain.abs().max()) <= LOG_GAIN + 1e-5
+    assert (factor in drawn) == (factor != "defocus")
+    with_gradient = {name for name, values in drawn.items() if values.requires_grad}
+    assert with_gradient == {"content"}, "what is said of recorded poses is left to what explains them"
 
 
 def test_particles_of_one_ctf_have_no_defocus_to_exchange() -> None:
@@ -246,16 +251,14 @@ def test_one_factor_of_subtomograms_is_changed(factor: str, monkeypatch: pytest.
     # the wedge turns about the beam: as much is seen as before, and no noise where nothing is
     assert float(amplitude.mean()) == pytest.approx(float(seen.batch.ctf.mean()), rel=0.1)
     assert bool((samples[amplitude == 0] == 0).all())
-    said = likeliest_pose(seen.original.encoding)
-    if factor == "rotation":
-        matrix = redrawn.wanted.view(-1, 3, 3) * math.sqrt(2)
-        angle = so3.angle_between(so3.from_matrix(matrix), said.quaternion)
-        assert 0.05 < float(angle.max()) <= TURN + 1e-3
-    elif factor == "translation":
-        moved = redrawn.wanted * seen.network.shape.max_shift - said.shift
-        assert 0.3 < float(moved.detach().abs().max()) <= SHIFT * 20
-    else:
-        assert redrawn.wanted is None
+    before = likeliest_pose(seen.original.encoding)
+    matrix = redrawn.drawn["rotation"].view(-1, 3, 3) * math.sqrt(2)
+    angle = float(so3.angle_between(so3.from_matrix(matrix), before.quaternion).max())
+    assert (angle > 0.05) == (factor == "rotation") and angle <= TURN + 1e-3
+    moved = float((redrawn.drawn["translation"] * seen.network.shape.max_shift - before.shift).abs().max())
+    assert (moved > 0.3) == (factor == "translation") and moved <= SHIFT * 20
+    assert set(redrawn.said) == set(redrawn.drawn) == {"content", "rotation", "translation"}
+    assert set(pose_features(before, seen.network.shape)) == {"rotation", "translation"}
 
 
 # -- the loss ---------------------------------------------------------------------------------------------------------
@@ -271,15 +274,16 @@ def test_the_contrast_is_the_cross_entropy_over_all_other_particles() -> None:
 
 def test_misreading_an_angle_costs_one_minus_its_cosine() -> None:
     angle = torch.tensor([0.3, -1.0])
-    said = {"content": torch.zeros(2, 3), "rotation": torch.stack([angle.cos(), angle.sin()], 1)}
-    wanted = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
-    assert float(misreading(Redrawn(said, said, wanted), "rotation")) == pytest.approx(float((1 - angle.cos()).mean()))
-    turned = so3.from_rotation_vector(torch.tensor([[0.3, 0.0, 0.0], [0.0, -1.0, 0.0]]))
-    matrix, still = so3.to_matrix(turned).flatten(1) / math.sqrt(2), torch.eye(3).flatten() / math.sqrt(2)
-    said["rotation"] = matrix
-    in_space = Redrawn(said, said, still.expand(2, 9))
-    assert float(misreading(in_space, "rotation")) == pytest.approx(float((1 - angle.cos()).mean()), abs=1e-6)
-    assert float(misreading(Redrawn(said, said, None), "defocus")) == 0.0
+    content = {"content": torch.zeros(2, 3)}
+    said = content | {"rotation": torch.stack([angle.cos(), angle.sin()], 1)}
+    drawn = content | {"rotation": torch.tensor([[1.0, 0.0], [1.0, 0.0]])}
+    expected = float((1 - angle.cos()).mean())
+    assert float(misreading(Redrawn(drawn, said), "rotation")) == pytest.approx(expected)
+    turned = Pose3D.of(so3.from_rotation_vector(torch.tensor([[0.3, 0.0, 0.0], [0.0, -1.0, 0.0]])))
+    shape = NetworkShape(transforms=("rotation",))
+    in_space = Redrawn(pose_features(Pose3D.identity(2), shape), pose_features(turned, shape))
+    assert float(misreading(in_space, "rotation")) == pytest.approx(expected, abs=1e-6)
+    assert float(misreading(Redrawn(drawn, said), "defocus")) == 0.0
 
 
 def test_the_weight_is_relative_to_what_noise_alone_costs_in_the_reconstruction() -> None:

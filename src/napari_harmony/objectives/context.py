@@ -93,27 +93,28 @@ class Context(Views):
 
     def redraw(self, factor: str, rows: slice) -> Redrawn:
         """As in ``Views``. Another defocus is that of another particle: the batch knows no parameters of CTFs."""
-        transformations, before = self.network.transformations, self.original.encoding[rows]
-        values, ctf = likeliest(before), self.batch.ctf
+        transformations, encoding = self.network.transformations, self.original.encoding[rows]
+        values, ctf = likeliest(encoding), self.batch.ctf
         changed = next((t for t in transformations if t.name == factor), None)
         if changed is not None:
             values = changed_values(values, changed, self.network.shape.box, self.generator)
         elif ctf is not None:
             ctf = ctf.roll(1 + self._random_below(len(ctf) - 1), dims=0)
-        grey = values.pop("contrast", None)
-        with mixed_precision(before.content_mean.device):
-            pictures = self.network.decode(before.content_mean)
-        drawn = render(pictures, map_of(values, transformations), fast=True)
-        drawn = apply_ctf(drawn, None if ctf is None else ctf[rows])
-        if grey is not None:
+        ungraded = {name: value for name, value in values.items() if name != "contrast"}
+        with mixed_precision(encoding.content_mean.device):
+            pictures = self.network.decode(encoding.content_mean)
+        images = apply_ctf(
+            render(pictures, map_of(ungraded, transformations), fast=True), None if ctf is None else ctf[rows]
+        )
+        if "contrast" in values:
             # gain and offset are those of the recorded image, as in the fit
-            drawn = grey[:, 0, None, None] * drawn + grey[:, 1, None, None]
-            values["contrast"] = grey
-        noise = torch.randn(drawn.shape, generator=self.generator, device=drawn.device)
-        with mixed_precision(drawn.device):
-            after = self.network.encode(drawn + noise)
-        wanted = None if changed is None else changed.features(values[factor]).detach()
-        return Redrawn(read_images(before, transformations), read_images(after, transformations), wanted)
+            gain, offset = values["contrast"][..., None].unbind(1)
+            images = gain[..., None] * images + offset[..., None]
+        noise = torch.randn(images.shape, generator=self.generator, device=images.device)
+        with mixed_precision(images.device):
+            said = self.network.encode(images + noise)
+        drawn = {t.name: t.features(values[t.name]) for t in transformations}
+        return Redrawn({"content": encoding.content_mean, **drawn}, read_images(said, transformations))
 
     def _random_below(self, count: int) -> int:
         """A whole number from 0 to ``count - 1``; 0 where there is none."""

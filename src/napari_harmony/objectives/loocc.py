@@ -3,8 +3,9 @@
 Each batch one factor is left out: the particles are drawn anew through the forward model with that factor alone
 changed, with new noise, and encoded again. Content and all *other* factors must agree, told apart from those of other
 particles; the changed factor must be read back. After Klinghoffer, Tiwary, Balata, Sharma and Raskar, "Physically
-Disentangled Representations" (2022). Ours are: noise in the new images, features of unit length, reading back, and
-the guard at the start.
+Disentangled Representations" (2022). Ours are: noise in the new images, features of unit length, reading back, the
+guard at the start, and that factors of recorded particles are left to what explains them: only the reading of drawn
+ones, whose factors are known, is taught here.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class LeaveOneOutCycle(Term[Views]):
         factor = factors[int(which)]
         redrawn = context.redraw(factor, slice(0, max(2, round(self.portion * len(context.batch)))))
         contrast = contrast_of(
-            self._features(redrawn.before, factor), self._features(redrawn.after, factor), self.temperature
+            self._features(redrawn.drawn, factor), self._features(redrawn.said, factor), self.temperature
         )
         misread = misreading(redrawn, factor)
         value = strength * reconstruction_scale(context.batch) * (contrast + self.read_back * misread)
@@ -135,8 +136,8 @@ def contrast_of(one: Tensor, two: Tensor, temperature: float) -> Tensor:
 def misreading(redrawn: Redrawn, factor: str) -> Tensor:
     """Half the squared distance of the changed factor, as it is read, from what was drawn; 0 where it is never read.
 
-    Of rotations it is ``1 - cos`` of the angle between, in expectation over the hypotheses.
+    Of rotations it is ``1 - cos`` of the angle between, where one hypothesis has all the odds.
     """
-    if redrawn.wanted is None:
-        return redrawn.after["content"].new_zeros(())
-    return 0.5 * (redrawn.after[factor] - redrawn.wanted).square().sum(1).mean()
+    if factor not in redrawn.drawn:
+        return redrawn.said["content"].new_zeros(())
+    return 0.5 * (redrawn.said[factor] - redrawn.drawn[factor]).square().sum(1).mean()

@@ -35,17 +35,16 @@ Reading = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Redrawn:
-    """Particles drawn anew with one factor changed, as the encoder sees them.
+    """Particles drawn anew with one factor changed.
 
     Attributes
     ----------
-    before, after : what it says of the particles, and of those drawn anew
-    wanted : (n, p) what it should say of the changed factor, without gradient; None for a factor that it never says
+    drawn : what they were drawn from: the mean content, with gradient, and the factors, which are known and have none
+    said : what the encoder says of them; it has the same entries
     """
 
-    before: Reading
-    after: Reading
-    wanted: Tensor | None
+    drawn: Reading
+    said: Reading
 
 
 # -- images ---------------------------------------------------------------------------------------------------------
@@ -62,10 +61,10 @@ def read_images(encoding: Encoding, transformations: Sequence[Transformation]) -
 
 
 def likeliest(encoding: Encoding) -> dict[str, Tensor]:
-    """Parameters (n, p) of each transformation of the likeliest hypothesis, with gradients."""
+    """Parameters (n, p) of each transformation of the likeliest hypothesis, cut from the graph."""
     rows = torch.arange(len(encoding.logits), device=encoding.logits.device)
     best = encoding.logits.argmax(dim=1)
-    return {name: value[rows, best] for name, value in encoding.values.items()}
+    return {name: value.detach()[rows, best] for name, value in encoding.values.items()}
 
 
 def changed_values(
@@ -117,19 +116,23 @@ def read_volumes(encoding: VolumeEncoding, shape: NetworkShape) -> Reading:
     between, as for (cos, sin) of an image.
     """
     odds = torch.softmax(encoding.logits, dim=1)[..., None]
-    said = {"content": encoding.content_mean}
-    if "rotation" in shape.transforms:
-        matrices = so3.to_matrix(encoding.pose.quaternion).flatten(-2)
-        said["rotation"] = (odds * matrices).sum(1) / math.sqrt(2)
-    if "translation" in shape.transforms:
-        said["translation"] = (odds * encoding.pose.shift).sum(1) / shape.max_shift
-    return said
+    said = pose_features(encoding.pose, shape)
+    return {"content": encoding.content_mean, **{name: (odds * value).sum(1) for name, value in said.items()}}
+
+
+def pose_features(pose: Pose3D, shape: NetworkShape) -> Reading:
+    """Features (..., p) of what a network says of poses (...)."""
+    known = {
+        "rotation": so3.to_matrix(pose.quaternion).flatten(-2) / math.sqrt(2),
+        "translation": pose.shift / shape.max_shift,
+    }
+    return {name: value for name, value in known.items() if name in shape.transforms}
 
 
 def likeliest_pose(encoding: VolumeEncoding) -> Pose3D:
-    """The likeliest hypothesis of every subtomogram, (n,), with gradients."""
+    """The likeliest hypothesis of every subtomogram, (n,), cut from the graph."""
     rows = torch.arange(len(encoding.logits), device=encoding.logits.device)
-    return encoding.pose[rows, encoding.logits.argmax(dim=1)]
+    return encoding.pose.detach()[rows, encoding.logits.argmax(dim=1)]
 
 
 def changed_pose(pose: Pose3D, factor: str, shape: NetworkShape, generator: torch.Generator) -> Pose3D:

@@ -67,6 +67,7 @@ class Views(ABC):
     def redraw(self, factor: str, rows: slice) -> Redrawn:
         """Some of the particles as the network sees them, drawn anew with ``factor`` alone changed, and new noise.
 
-        Drawn is the picture of the mean content, in the pose that the network says; gradients pass through picture,
-        pose and both encodings.
+        Drawn is the picture of the mean content in the pose that the network says, which is cut from the graph: what
+        is drawn is known, so that it teaches how to read, and what is read of recorded particles is left to them.
+        Gradients pass through picture, content and the encoding of what is drawn.
         """

@@ -13,7 +13,13 @@ from napari_harmony.models.volume_encoding import VolumeEncoding
 from napari_harmony.models.volume_network import VolumePoseNetwork
 from napari_harmony.objectives.data import Batch, VolumeBranch
 from napari_harmony.objectives.forward import GAIN_SPREAD
-from napari_harmony.objectives.perturbation import Redrawn, changed_pose, likeliest_pose, read_volumes
+from napari_harmony.objectives.perturbation import (
+    Redrawn,
+    changed_pose,
+    likeliest_pose,
+    pose_features,
+    read_volumes,
+)
 from napari_harmony.objectives.seeds import SeedVolumes
 from napari_harmony.objectives.views import Views
 from napari_harmony.transforms import Pose3D, so3
@@ -106,26 +112,20 @@ class VolumeContext(Views):
     def redraw(self, factor: str, rows: slice) -> Redrawn:
         """As in ``Views``. Another wedge is the particle's own, turned about the beam: another tilt axis."""
         shape, band, generator = self.network.shape, self.network.band, self.generator
-        before = self.original.encoding[rows]
+        encoding = self.original.encoding[rows]
         assert self.batch.ctf is not None
         amplitude = self.batch.ctf[rows]
-        pose = changed_pose(likeliest_pose(before), factor, shape, generator)
+        pose = changed_pose(likeliest_pose(encoding), factor, shape, generator)
         if factor == "wedge":
             turn = torch.rand(len(amplitude), generator=generator, device=generator.device) * torch.pi
             about_beam = torch.stack([torch.zeros_like(turn), torch.zeros_like(turn), turn], -1)
-            rotation = so3.to_matrix(so3.from_rotation_vector(about_beam))
-            turned = _turned_amplitude(amplitude, rotation, band)
+            turned = _turned_amplitude(amplitude, so3.to_matrix(so3.from_rotation_vector(about_beam)), band)
             amplitude = turned * _inside(turned, band)
-        volumes = self.network.decode(before.content_mean)
-        drawn = posed(volumes, pose.each(lambda field: field[:, None]), band)[:, 0]
-        samples = pose.gain[:, None] * drawn * amplitude + seen_noise(amplitude, band, generator)
-        after = read_volumes(self.network.encode(samples, amplitude), shape)
-        wanted = None
-        if factor == "rotation":
-            wanted = so3.to_matrix(pose.quaternion.detach()).flatten(-2) / 2**0.5
-        elif factor == "translation":
-            wanted = pose.shift.detach() / shape.max_shift
-        return Redrawn(read_volumes(before, shape), after, wanted)
+        volumes = self.network.decode(encoding.content_mean)
+        clean = posed(volumes, pose.each(lambda field: field[:, None]), band)[:, 0]
+        samples = pose.gain[:, None] * clean * amplitude + seen_noise(amplitude, band, generator)
+        said = read_volumes(self.network.encode(samples, amplitude), shape)
+        return Redrawn({"content": encoding.content_mean, **pose_features(pose, shape)}, said)
 
 
 def random_poses(n: int, transforms: tuple[str, ...], shift_spread: float, generator: torch.Generator) -> Pose3D:
