@@ -18,7 +18,7 @@ from navigation_models import codes_of, factors_of, train_on_poses
 
 #: Weights of the content prior, of which 0.1 is Harmony's own.
 PRIORS = (0.01, 0.1, 1.0)
-COUNT, EPOCHS = 2000, 16
+COUNT, EPOCHS = 2000, 40
 
 
 def mode(prior: float) -> str:
