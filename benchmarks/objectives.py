@@ -122,7 +122,8 @@ def card_of(lesson: Lesson, mode: str) -> ModelCard:
     if mode == "Harmony":
         return lesson.card
     portions = max(1, round(len(lesson.usable) / TrainSettings.batch))
-    return replace(lesson.card, additions=additions, epochs=-(-ADDED_STEPS["balanced"] // portions))
+    epochs = max(lesson.card.epochs, -(-ADDED_STEPS["balanced"] // portions))
+    return replace(lesson.card, additions=additions, epochs=epochs)
 
 
 def learned(lesson: Lesson, card: ModelCard) -> tuple[PoseNetwork, int, float]:
