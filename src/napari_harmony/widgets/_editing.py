@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +80,8 @@ class Editing(QObject):
         if not self._holders:
             self.session.result_changed.disconnect(self._on_result)
             self.session.state_changed.disconnect(self._on_result)
-            self._stop()
+            with suppress(RuntimeError):  # with the whole program the timer may have gone before the dock
+                self._stop()
 
     def _stop(self) -> None:
         self._timer.stop()

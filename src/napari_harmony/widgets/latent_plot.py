@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from napari_harmony.engine.events import Done
     from napari_harmony.results import Result
     from napari_harmony.session import State
-    from napari_harmony.widgets._editing import Editing
 
 EMPTY = (
     "No result yet.\n\nRun Align and Cluster in the Harmony dock, or drop a result folder into the viewer. "
@@ -71,7 +69,7 @@ class LatentPlot(Dock):
         self.count_label = QElidingLabel()
         self.actions_box = SelectionActions(self.session, napari_viewer, self.attempt)
         self.editing = editing = self.actions_box.editing
-        self.destroyed.connect(partial(_let_go, editing, id(self)))
+        self.destroyed.connect(partial(editing.let_go, id(self)))
         self.average_row = RunRow(editing.work, editing.averager)
         self.message_label = QLabel()
         self.message_label.setWordWrap(True)
@@ -371,12 +369,6 @@ class LatentPlot(Dock):
             ("S&how all", self.canvas.home),
         ):
             menu.addAction(text, action)
-
-
-def _let_go(editing: Editing, dock: int) -> None:
-    """Let go of the edits when the dock is gone; with the whole program their timers may have gone before it."""
-    with suppress(RuntimeError):
-        editing.let_go(dock)
 
 
 def _equal(a: NDArray[Any] | None, b: NDArray[Any] | None) -> bool:
