@@ -15,8 +15,7 @@ MODES = {
     SCHEDULE: LoopSettings(law="schedule"),
     ALONE: LoopSettings(law="none", distil=None),
 }
-#: What the rules speak of: the law that is the default.
-LOOP = {"schedule": SCHEDULE, "measured": MEASURED}[LoopSettings().law]
+LOOPS = (SCHEDULE, MEASURED)
 
 
 def measure_seed(seed: int) -> Iterable[Record]:
@@ -33,55 +32,56 @@ def measure_seed(seed: int) -> Iterable[Record]:
         }
 
 
-def _sharper(medians: Medians) -> bool:
-    return medians(LOOP, "sharp_shell") > max(medians(VAE, "vae_shell"), medians(LOOP, "vae_shell"))
-
-
-def _closer(medians: Medians) -> bool:
-    return medians(LOOP, "sharp_missing") <= medians(VAE, "vae_missing")
-
-
-def _told_apart(medians: Medians) -> bool:
-    return all(medians(LOOP, score) >= medians(VAE, score) for score in ("mig", "disentanglement"))
-
-
 def _beside(medians: Medians, *values: tuple[str, str]) -> str:
     """Numbers of modes side by side."""
     return ", ".join(f"{medians(mode, value):.3g}" for mode, value in values)
 
 
-RULES = (
-    Rule(
-        "s",
-        "pictures of the diffusion decoder reach a higher shell than Harmony's alone and than the loop's usual ones",
-        lambda m: _beside(m, (LOOP, "sharp_shell"), (VAE, "vae_shell"), (LOOP, "vae_shell")),
-        _sharper,
-    ),
-    Rule(
-        "d1",
-        "they miss no more of the clean pictures than those of Harmony alone",
-        lambda m: _beside(m, (LOOP, "sharp_missing"), (VAE, "vae_missing")),
-        _closer,
-    ),
-    Rule(
-        "d2",
-        "with MIG and DCI at least those of Harmony alone",
-        lambda m: _beside(m, (LOOP, "mig"), (VAE, "mig"), (LOOP, "disentanglement"), (VAE, "disentanglement")),
-        _told_apart,
-    ),
-    Rule(
-        "e",
-        "MIG at least 0.1 above that of diffusion alone",
-        lambda m: _beside(m, (LOOP, "mig"), (ALONE, "mig")),
-        lambda m: m(LOOP, "mig") >= m(ALONE, "mig") + 0.1,
-    ),
-    Rule(
-        "f",
-        "drawing twice gives the same to the bit, and no frame of a traversal changes by more than 3 times the median",
-        lambda m: f"{min(m.all(LOOP, 'same'), default=0):g}, {max(m.all(LOOP, 'jump'), default=float('nan')):.2g}",
-        lambda m: min(m.all(LOOP, "same"), default=0) == 1 and max(m.all(LOOP, "jump"), default=4) <= 3,
-    ),
-)
+def _rules(loop: str) -> tuple[Rule, ...]:
+    """What must hold of the loop with one of the laws."""
+
+    def sharper(m: Medians) -> bool:
+        return m(loop, "sharp_shell") > max(m(VAE, "vae_shell"), m(loop, "vae_shell"))
+
+    def told_apart(m: Medians) -> bool:
+        return all(m(loop, score) >= m(VAE, score) for score in ("mig", "disentanglement"))
+
+    def smooth(m: Medians) -> bool:
+        return min(m.all(loop, "same"), default=0) == 1 and max(m.all(loop, "jump"), default=4) <= 3
+
+    return (
+        Rule(
+            "s",
+            f"{loop}: the diffusion decoder's pictures reach a higher shell than Harmony's alone and its usual ones",
+            lambda m: _beside(m, (loop, "sharp_shell"), (VAE, "vae_shell"), (loop, "vae_shell")),
+            sharper,
+        ),
+        Rule(
+            "d",
+            f"{loop}: they miss no more of the clean pictures than Harmony's alone",
+            lambda m: _beside(m, (loop, "sharp_missing"), (VAE, "vae_missing")),
+            lambda m: m(loop, "sharp_missing") <= m(VAE, "vae_missing"),
+        ),
+        Rule(
+            "d",
+            f"{loop}: MIG and DCI at least those of Harmony alone",
+            lambda m: _beside(m, (loop, "mig"), (VAE, "mig"), (loop, "disentanglement"), (VAE, "disentanglement")),
+            told_apart,
+        ),
+        Rule(
+            "e",
+            f"{loop}: MIG at least 0.1 above that of diffusion alone",
+            lambda m: _beside(m, (loop, "mig"), (ALONE, "mig")),
+            lambda m: m(loop, "mig") >= m(ALONE, "mig") + 0.1,
+        ),
+        Rule(
+            "f",
+            f"{loop}: drawing twice gives the same to the bit; no frame changes by over 3 times the median",
+            lambda m: f"{min(m.all(loop, 'same'), default=0):g}, {max(m.all(loop, 'jump'), default=float('nan')):.2g}",
+            smooth,
+        ),
+    )
+
 
 ABOUT = (
     f"One kind of particle with three moving parts (32 px, SNR 0.5, psi over the whole circle, no CTF): {LEARNT} "
@@ -93,7 +93,7 @@ ABOUT = (
     "diffusion decoder's own where it is alone) for the three moving parts. *Nats*: what the code holds; "
     "*capacity*: what it may. *Jump*: the largest change between neighbouring frames of three traversals over the "
     "median one. Milliseconds are of one CPU core. In *diffusion alone* there is neither distillation nor "
-    f"feedback, and Harmony's own prior. The rules speak of the loop with the law that is the default ({LOOP})."
+    "feedback, and Harmony's own prior."
 )
 
 PART = Part(
@@ -113,7 +113,7 @@ PART = Part(
         ("jump", "jump"),
         ("milliseconds", "ms per step"),
     ),
-    rules=RULES,
+    rules=tuple(rule for loop in LOOPS for rule in _rules(loop)),
 )
 
 if __name__ == "__main__":
