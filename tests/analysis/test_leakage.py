@@ -34,7 +34,7 @@ def test_the_factor_that_leaks_is_named() -> None:
     assert found is not None
     assert found.factors["rotation"].share > 0.2 and found.factors["rotation"].nats > 0.6
     assert found.factors["shift"].share < 0.02
-    assert found.overall.share == pytest.approx(found.factors["rotation"].share, abs=0.08)
+    assert found.factors["rotation"].share <= found.overall.share < found.factors["rotation"].share + 0.08
 
 
 @pytest.mark.parametrize(("correlation", "share"), [(0.6, (0.02, 0.1)), (0.98, (0.4, 0.75))])

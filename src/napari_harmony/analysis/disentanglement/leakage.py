@@ -90,7 +90,9 @@ def leakage_of(content: NDArray, factors: Sequence[Variable], *, most: int = MOS
     codes = code.rows(order).features()
     found = {name: leak_between(codes, features, seed) for name, features in known.items()}
     together = np.concatenate(list(known.values()), axis=1)
-    overall = leak_between(codes, together, seed) if len(found) > 1 else next(iter(found.values()))
+    read = [*found.values(), *([leak_between(codes, together, seed)] if len(found) > 1 else [])]
+    # all together tell at least what one of them does, however hard it is to see among many numbers
+    overall = Leak(max(leak.share for leak in read), max(leak.nats for leak in read))
     return Leakage(len(order), overall, found)
 
 
