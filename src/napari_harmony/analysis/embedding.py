@@ -89,9 +89,7 @@ def umap_embedding(content: NDArray[Any], seed: int = 0) -> Iterator[Event]:
     """
     usable = np.flatnonzero(_usable(content))
     if len(usable) < _UMAP_FEWEST:
-        raise InputError(
-            f"UMAP needs {_UMAP_FEWEST} particles or more with content codes: show the components."
-        )
+        raise InputError(f"UMAP needs {_UMAP_FEWEST} particles or more with content codes: show the components.")
     codes = np.asarray(content, dtype=np.float32)[usable]
     yield Progress("loading UMAP", 0.0, "takes longest the first time")
     placed = np.empty((len(codes), 2), dtype=np.float32)
