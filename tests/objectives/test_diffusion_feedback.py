@@ -92,7 +92,7 @@ def context(card: ModelCard = CARD, n: int = 16, progress: float = 0.5, seeded: 
 
 
 def term(card: ModelCard = CARD, strength: float = 1.0, **settings: Any) -> DiffusionFeedback:
-    return DiffusionFeedback(card, Weight(strength), LoopSettings(**settings))
+    return DiffusionFeedback(card, Weight(strength), LoopSettings(**{"law": "measured"} | settings))
 
 
 def test_a_clean_picture_leaves_only_the_noise() -> None:
@@ -230,7 +230,8 @@ def test_what_cannot_be_is_refused() -> None:
 
 
 @pytest.mark.parametrize("card", [CARD, VOLUME_CARD], ids=["images", "volumes"])
-def test_a_stopped_training_goes_on_to_the_same_weights(card: ModelCard) -> None:
+def test_a_stopped_training_goes_on_to_the_same_weights(card: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(added.MAKERS, "diffusion", lambda strength, card: term(card, every=1))
     samples, ctf, seeds = images(24)[:3] if card.dimensions == 2 else volumes(8)
     settings, states = TrainSettings(epochs=2, batch=len(samples) // 2), []
 
@@ -244,6 +245,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(card: ModelCard) -> None
 
     whole, middle = finish(), states[0]
     assert float(middle.tensors["objective.diffusion.steps"]) == 2.0
+    assert float(middle.tensors["objective.diffusion.measured"]) != 0.0
     assert torch.equal(whole, finish(middle))
 
 

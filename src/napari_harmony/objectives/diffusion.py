@@ -74,7 +74,7 @@ class LoopSettings:
     pace : of its running mean, per measurement
     """
 
-    law: str = "measured"
+    law: str = "schedule"
     most: float | None = None
     pressure: Weight | None = None
     settled: float = 0.6
