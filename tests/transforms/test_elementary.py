@@ -91,7 +91,8 @@ def test_together_they_scale_then_rotate_then_shift_then_change_grey_values() ->
 
 def test_any_subset_can_be_chosen_in_one_order() -> None:
     assert [t.name for t in choose(("scale", "rotation"))] == ["rotation", "scale"]
-    assert tuple(t.name for t in choose(TRANSFORMS)) == TRANSFORMS
+    moves = tuple(name for name in TRANSFORMS if name != "defocus")  # which is found after all others, by a search
+    assert tuple(t.name for t in choose(moves)) == moves
     pose = pose_of({"translation": torch.ones(3, 2)})
     assert pose.angle.tolist() == [0.0] * 3 and pose.gain.tolist() == [1.0] * 3
     with pytest.raises(InputError, match="'wobble' is unknown; choose from rotation"):

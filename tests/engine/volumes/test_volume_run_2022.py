@@ -68,7 +68,7 @@ def test_a_run_takes_poses_and_classes_from_the_network_alone(events: list[Event
     done = events[-1]
     assert isinstance(done, Done) and done.model is not None
     stages = dict.fromkeys(e.stage for e in events if isinstance(e, Progress))
-    assert list(stages) == ["reading", "training", "proposing", "averaging"]
+    assert list(stages) == ["reading", "training", "proposing", "averaging", "measuring leakage"]
     result, network = done.value, done.model.network
     assert isinstance(network, Harmony2022VolumeNetwork) and result.summary["objective"] == "harmony-2022"
     best = network.propose(*published_samples(prepared(COUNT))).best
