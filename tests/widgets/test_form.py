@@ -10,6 +10,7 @@ import pytest
 from gui_fakes import make_particles
 from pytestqt.qtbot import QtBot
 
+from napari_harmony.additions import Addition
 from napari_harmony.engine.settings import Settings
 from napari_harmony.particles.simulate import CtfRange
 from napari_harmony.widgets._devices import Device, cpu
@@ -56,6 +57,21 @@ def test_defocus_is_offered_for_images_with_a_ctf_alone(form: SettingsForm) -> N
     assert not box.isEnabled() and "defocus" not in form.settings.transforms
     form.set_particles(seen)
     assert "defocus" in form.settings.transforms
+
+
+def test_further_objectives_go_in_and_come_out_with_their_strengths(form: SettingsForm) -> None:
+    chosen = (Addition("loocc", 0.5), Addition("diffusion"))
+    form.set_settings(replace(form.settings, additions=chosen))
+    assert form.settings.additions == chosen
+    assert form.additions.strengths["loocc"].isEnabled() and not form.additions.strengths["independence"].isEnabled()
+    form.additions.boxes["loocc"].setChecked(False)
+    assert form.settings.additions == (Addition("diffusion"),)
+
+
+def test_the_published_objective_takes_no_others(form: SettingsForm) -> None:
+    form.set_settings(replace(form.settings, additions=(Addition("loocc"),)))
+    form.objective_box.setCurrentIndex(form.objective_box.findData("harmony-2022"))
+    assert form.settings.additions == () and not form.additions.isEnabled()
 
 
 def test_every_edit_is_heard(qtbot: QtBot, form: SettingsForm) -> None:
