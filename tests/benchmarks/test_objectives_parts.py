@@ -14,6 +14,7 @@ sys.path.insert(0, str(BENCHMARKS))
 
 import checks  # noqa: E402
 import objectives  # noqa: E402
+from napari_harmony.additions import ADDITIONS  # noqa: E402
 
 
 def record(mode: str, seed: int, **scores: float) -> dict:
@@ -21,8 +22,8 @@ def record(mode: str, seed: int, **scores: float) -> dict:
 
 
 def test_every_mode_is_an_objective_that_there_is() -> None:
-    for words in objectives.MODES.values():
-        objectives.additions_of(words)
+    added = [{addition.name for addition in objectives.additions_of(words)} for words in objectives.MODES.values()]
+    assert set.union(*added) == set(ADDITIONS) and added[-1] == set(ADDITIONS)
 
 
 def test_a_record_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
