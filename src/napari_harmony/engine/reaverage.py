@@ -18,6 +18,7 @@ from napari_harmony.engine.clock import Clock
 from napari_harmony.engine.defocus import refocused
 from napari_harmony.engine.devices import choose_arithmetic, choose_device
 from napari_harmony.engine.events import Done, Event
+from napari_harmony.engine.posteriors import known_poses
 from napari_harmony.engine.preprocess import Geometry, name_of, prepare
 from napari_harmony.engine.search import Posterior, Sums, accumulating, maximise, pose_grid
 from napari_harmony.engine.settings import Settings
@@ -27,6 +28,7 @@ from napari_harmony.errors import InputError
 from napari_harmony.particles.subset import subset
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import NDArray
 
     from napari_harmony.particles.dataset import Particles
@@ -105,21 +107,8 @@ def _average_images(
     prepared = yield from clock.follow(_READING, prepare(members, settings, device))
     geometry = prepared.geometry
     _check_grid(members, result, geometry)
-    order = _usable(prepared.usable, prepared.keys)
-    usable = prepared.subset(torch.as_tensor(order, device=device))
-    table, label = result.table.iloc[rows[order]], _labels(result, rows[order], wanted)
-    psi = torch.as_tensor(np.deg2rad(table["psi"].to_numpy(float)), dtype=torch.float32, device=device)
-    origin = torch.as_tensor(table[["origin_x", "origin_y"]].to_numpy(float), dtype=torch.float32, device=device)
-    zeros = torch.zeros(len(psi), device=device)
-    posterior = Posterior(
-        torch.arange(len(psi), device=device),
-        torch.as_tensor(label, device=device),
-        psi,
-        origin / geometry.scale,
-        zeros + 1,
-        zeros,
-        torch.zeros(len(psi), 0, device=device),
-    )
+    usable, table, label = _members(prepared, device, result, rows, wanted)
+    posterior = known_poses(table, label, geometry.scale, device)
     generator = torch.Generator().manual_seed(settings.seed)
     arithmetic = choose_arithmetic(device, settings.batch_memory)
     search = discovery.Search(usable, arithmetic, generator, settings.transforms)
@@ -158,23 +147,17 @@ def _average_volumes(
     clock: Clock,
 ) -> Run:
     from napari_harmony.analysis.fsc import of_classes, worse_of
+    from napari_harmony.engine.volumes import posteriors as volumes
     from napari_harmony.engine.volumes.discovery import Search
-    from napari_harmony.engine.volumes.learning import certain
     from napari_harmony.engine.volumes.prepare import prepare as prepare_volumes
     from napari_harmony.engine.volumes.search import filtered, signal_variance
-    from napari_harmony.transforms import so3
 
     device = choose_device(settings.device)
     prepared = yield from clock.follow(_READING, prepare_volumes(members, settings, device))
     geometry = prepared.geometry
     _check_grid(members, result, geometry)
-    order = _usable(prepared.usable, prepared.keys)
-    usable = prepared.subset(torch.as_tensor(order, device=device))
-    table, label = result.table.iloc[rows[order]], _labels(result, rows[order], wanted)
-    rotation = so3.from_zyz(torch.as_tensor(table[["rot", "tilt", "psi"]].to_numpy(float))).float().to(device)
-    origin = table[["origin_x", "origin_y", "origin_z"]].to_numpy(float) / geometry.scale
-    shift = torch.as_tensor(origin, dtype=torch.float32, device=device)
-    posterior = certain(rotation, shift, torch.as_tensor(label, device=device))
+    usable, table, label = _members(prepared, device, result, rows, wanted)
+    posterior = volumes.known_poses(table, label, geometry.scale, device)
     generator = torch.Generator().manual_seed(settings.seed)
     search = Search(usable, generator, settings.transforms, symmetry=settings.symmetry)
     first = torch.as_tensor(_first_half(label, usable.subset_number, generator), device=device)
@@ -225,16 +208,20 @@ def _check_grid(members: Particles, result: Result, geometry: Geometry) -> None:
         )
 
 
-def _usable(usable: NDArray[np.bool_], keys: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Members that hold a signal of their own, in an order that does not depend on that of the file."""
-    rows = np.flatnonzero(usable)
-    return rows[np.argsort(keys[rows], kind="stable")]
+def _members(
+    prepared: Any, device: torch.device, result: Result, rows: NDArray[np.int64], wanted: tuple[int, ...]
+) -> tuple[Any, pd.DataFrame, NDArray[np.int64]]:
+    """Prepared particles that hold a signal of their own, their rows of the table, and their places in ``wanted``.
 
-
-def _labels(result: Result, rows: NDArray[np.int64], wanted: tuple[int, ...]) -> NDArray[np.int64]:
+    Their order does not depend on that of the file. ``rows`` of the result are those that were prepared.
+    """
+    found = np.flatnonzero(prepared.usable)
+    order = found[np.argsort(prepared.keys[found], kind="stable")]
+    table = result.table.iloc[rows[order]]
     place = np.zeros(result.classes + 1, dtype=np.int64)
     place[list(wanted)] = np.arange(len(wanted))
-    return place[result.table["class_number"].to_numpy()[rows]]
+    usable = prepared.subset(torch.as_tensor(order, device=device))
+    return usable, table, place[table["class_number"].to_numpy()]
 
 
 def _first_half(

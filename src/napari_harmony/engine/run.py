@@ -29,6 +29,7 @@ from napari_harmony.engine.learning import (
     training_state,
     warm_up,
 )
+from napari_harmony.engine.posteriors import certain, known_poses
 from napari_harmony.engine.preprocess import Prepared, name_of, prepare
 from napari_harmony.engine.refine import Refined, refine, with_poses
 from napari_harmony.engine.saved import load_discovery, save_discovery
@@ -157,7 +158,7 @@ class Run:
         label = cluster_content(content, self.settings.classes, self.settings.seed)
         yield self.clock.at("grouping", 1.0)
         classes, search = int(label.max()) + 1, self.search(usable)
-        start = centred(self._known_poses(result, rows, label), classes)
+        start = centred(known_poses(result.table.iloc[rows], label, usable.geometry.scale, self.device), classes)
         plan = PLANS[self.settings.preset]
         posterior = yield from self.clock.follow("settling classes", search.iterate(plan.refine, classes, start))
         basis = search.basis(REFINE_BAND[self.settings.preset])
@@ -377,25 +378,9 @@ class Run:
         coefficients = basis.analyse(spectrum[:, rows, band.column])
         return Templates(coefficients, torch.log(share.to(self.device).clamp_min(1e-6))), search, basis
 
-    def _known_poses(self, result: Result, rows: np.ndarray, label: np.ndarray) -> Posterior:
-        table = result.table.iloc[rows]
-        scale = self.particles.box / min(self.particles.box, 64)
-        psi = torch.as_tensor(np.deg2rad(table["psi"].to_numpy(float)), dtype=torch.float32, device=self.device)
-        origin = torch.as_tensor(table[["origin_x", "origin_y"]].to_numpy(float) / scale, dtype=torch.float32)
-        return _certain(psi, origin.to(self.device), torch.as_tensor(label, device=self.device))
-
 
 def _proposed(proposals: Proposals, scale: float) -> Posterior:
     """The network's best hypotheses as a posterior without classes; ``scale``: working per network pixels."""
     best: Pose2D = proposals.best
     label = torch.zeros(len(best), dtype=torch.long, device=best.angle.device)
-    return _certain(-best.angle, -best.shift * scale, label)
-
-
-def _certain(psi: torch.Tensor, shift: torch.Tensor, label: torch.Tensor) -> Posterior:
-    """A posterior that is sure of one class and pose per particle."""
-    n = len(psi)
-    ones, particle = torch.ones(n, device=psi.device), torch.arange(n, device=psi.device)
-    return Posterior(
-        particle, label.long(), psi, shift, ones, torch.zeros_like(ones), torch.zeros(n, 0, device=psi.device)
-    )
+    return certain(-best.angle, -best.shift * scale, label)

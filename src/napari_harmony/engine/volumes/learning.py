@@ -13,6 +13,7 @@ from napari_harmony.engine.learning import added_epochs, cluster_content, conten
 from napari_harmony.engine.preprocess import Geometry
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.volumes.assembly import Findings
+from napari_harmony.engine.volumes.posteriors import certain
 from napari_harmony.engine.volumes.prepare import Prepared
 from napari_harmony.engine.volumes.search import Posterior, Templates
 from napari_harmony.engine.work import Work
@@ -157,16 +158,6 @@ def proposed(proposals: VolumeProposals, classes: int, scale: float, hypotheses:
         weight,
         torch.zeros(n, device=device),
         torch.zeros(n, classes, device=device),
-    )
-
-
-def certain(rotation: torch.Tensor, shift: torch.Tensor, label: torch.Tensor) -> Posterior:
-    """A posterior that is sure of one class and pose per particle: rotations (n, 4), shifts (n, 3), labels (n,)."""
-    n, device = len(label), label.device
-    scores = torch.zeros(n, int(label.max()) + 1, device=device)
-    ones = torch.ones(n, device=device)
-    return Posterior(
-        torch.arange(n, device=device), label.long(), rotation, shift, ones, torch.zeros_like(ones), scores
     )
 
 

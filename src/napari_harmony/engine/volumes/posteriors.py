@@ -1,14 +1,20 @@
-"""Bookkeeping of posteriors: classes centred, dropped, pooled and carried into another frame."""
+"""Bookkeeping of posteriors: made of known poses, classes centred, dropped, pooled and carried into another frame."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 
 from napari_harmony.engine.volumes.search import Posterior
 from napari_harmony.engine.volumes.symmetry import Symmetry
 from napari_harmony.transforms import so3
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
 
 
 def centred(posterior: Posterior, classes: int, symmetry: Symmetry | None = None) -> Posterior:
@@ -87,3 +93,21 @@ def carried(found: Posterior, label: torch.Tensor, rotation: torch.Tensor, shift
     moved = torch.einsum("eij,ei->ej", so3.to_matrix(found.rotation), shift[found.label])
     turned = so3.multiply(rotation[found.label], found.rotation)
     return replace(found, label=label[found.label], rotation=turned, shift=found.shift + moved)
+
+
+def certain(rotation: torch.Tensor, shift: torch.Tensor, label: torch.Tensor) -> Posterior:
+    """A posterior that is sure of one class and pose per particle: rotations (n, 4), shifts (n, 3), labels (n,)."""
+    n, device = len(label), label.device
+    scores = torch.zeros(n, int(label.max()) + 1, device=device)
+    ones = torch.ones(n, device=device)
+    return Posterior(
+        torch.arange(n, device=device), label.long(), rotation, shift, ones, torch.zeros_like(ones), scores
+    )
+
+
+def known_poses(table: pd.DataFrame, label: NDArray[np.int64], scale: float, device: torch.device) -> Posterior:
+    """The poses in the rows of a result's table, in classes ``label`` (n,); ``scale``: source per working voxels."""
+    angles = torch.as_tensor(table[["rot", "tilt", "psi"]].to_numpy(float))
+    origin = torch.as_tensor(table[["origin_x", "origin_y", "origin_z"]].to_numpy(float) / scale)
+    rotation, shift = so3.from_zyz(angles).float().to(device), origin.float().to(device)
+    return certain(rotation, shift, torch.as_tensor(label, device=device))

@@ -29,7 +29,6 @@ from napari_harmony.engine.volumes.learning import (
     BATCH_2022,
     STEPS,
     STEPS_2022,
-    certain,
     check_published,
     grouped,
     model_templates,
@@ -41,7 +40,7 @@ from napari_harmony.engine.volumes.learning import (
     with_classes,
 )
 from napari_harmony.engine.volumes.plans import EVERYWHERE, NEARBY, PLANS
-from napari_harmony.engine.volumes.posteriors import better_of, centred
+from napari_harmony.engine.volumes.posteriors import better_of, centred, known_poses
 from napari_harmony.engine.volumes.prepare import Prepared, prepare
 from napari_harmony.engine.volumes.references import References, load_references
 from napari_harmony.engine.volumes.refine import Refined, refine
@@ -53,7 +52,6 @@ from napari_harmony.errors import InputError
 from napari_harmony.models import HarmonyModel, VolumeProposals
 from napari_harmony.particles.dataset import Particles
 from napari_harmony.results import Result
-from napari_harmony.transforms import so3
 
 #: Fewer particles than this cannot be split into halves and classes.
 LEAST_PARTICLES = 8
@@ -169,7 +167,9 @@ class VolumeRun:
         yield self.clock.at("grouping", 1.0)
         classes, plan = int(label.max()) + 1, PLANS[self.settings.preset]
         search = Search(usable, self.generator, self.settings.transforms, symmetry=self.settings.symmetry)
-        start = centred(self._known(result, rows, label, usable.geometry.scale), classes, search.symmetry)
+        start = centred(
+            known_poses(result.table.iloc[rows], label, usable.geometry.scale, self.device), classes, search.symmetry
+        )
         work = search.iterate(plan.settle, classes, start)
         posterior = yield from self.clock.follow("settling classes", work)
         flags = result.table["flags"].fillna("").str.contains("junk")
@@ -177,14 +177,6 @@ class VolumeRun:
         found = Discovery(posterior, (), None, junk, search.sigma)
         findings = yield from self.clock.follow("refining poses", self._finish(search, rows, found))
         return (yield from self._result(prepared, replace(findings, content=content)))
-
-    def _known(self, result: Result, rows: np.ndarray, label: np.ndarray, scale: float) -> Posterior:
-        """The poses of an earlier result, in the classes ``label``."""
-        table = result.table.iloc[rows]
-        angles = torch.as_tensor(table[["rot", "tilt", "psi"]].to_numpy(float))
-        origin = torch.as_tensor(table[["origin_x", "origin_y", "origin_z"]].to_numpy(float) / scale)
-        rotation, shift = so3.from_zyz(angles).float().to(self.device), origin.float().to(self.device)
-        return certain(rotation, shift, torch.as_tensor(label, device=self.device))
 
     def _read(self) -> Generator[Event, None, tuple[Prepared, Prepared, np.ndarray]]:
         """All particles, and the usable ones with their rows."""
