@@ -5,7 +5,7 @@ An engine call is a generator of these; closing the generator cancels the run.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +34,16 @@ class Preview:
 
 
 @dataclass(frozen=True)
+class Loss:
+    """The objective while the network trains: after ``done`` of ``total`` batches, and the terms it is the sum of."""
+
+    done: int
+    total: int
+    value: float
+    parts: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Done:
     """The last event of every run.
 
@@ -44,4 +54,4 @@ class Done:
     model: Any = None
 
 
-Event = Progress | Preview | Done
+Event = Progress | Preview | Loss | Done
