@@ -1,15 +1,19 @@
-"""The card of a trained model: what it is, what it was trained on, and what input it expects."""
+"""The card of a trained model: what it is, what it was trained on, and what input it expects. No torch here."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import types
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from napari_harmony.errors import InputError
-from napari_harmony.models.network import NetworkShape
+
+if TYPE_CHECKING:
+    from napari_harmony.models.network import NetworkShape
 
 FORMAT_VERSION = 1
 
@@ -33,6 +37,9 @@ class ModelCard:
     dimensions : 2 for images, 3 for subtomograms
     template_box : edge of the class templates, 0 where they are on the network's grid
     additions : objectives it was trained for besides, each as ``name`` or ``name=strength``
+    trained_on : name of the particles it was trained on, "" where it is not known, as for models of older versions
+    trained : day of the training, as in 2026-11-22, or ""
+    started_from : name of the model that the training went on from, "" for none
     format_version : of the files
     """
 
@@ -53,11 +60,16 @@ class ModelCard:
     dimensions: int = 2
     template_box: int = 0
     additions: tuple[str, ...] = ()
+    trained_on: str = ""
+    trained: str = ""
+    started_from: str = ""
     format_version: int = FORMAT_VERSION
 
     @property
     def shape(self) -> NetworkShape:
         """Sizes of the network, in pixel of its grid."""
+        from napari_harmony.models.network import NetworkShape
+
         return NetworkShape(
             box=self.box,
             content=self.content,
@@ -70,6 +82,28 @@ class ModelCard:
     def to_json(self, **more: Any) -> str:
         """The card as a JSON object, with further entries if given."""
         return json.dumps({**asdict(self), **more}, indent=2) + "\n"
+
+
+def model_files(path: str | os.PathLike[str]) -> tuple[Path, Path]:
+    """The tensor file and the card file that ``path`` (a folder, or either file) stands for."""
+    path = Path(path)
+    if path.suffix in (".safetensors", ".json"):
+        return path.with_suffix(".safetensors"), path.with_suffix(".json")
+    return path / "model.safetensors", path / "model.json"
+
+
+def read_weights(path: Path, checksum: object, card: Path) -> bytes:
+    """The tensor file as it is, if it is the one that its card names by ``checksum``.
+
+    Raises InputError where it cannot be read, or is another.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: the tensors cannot be read ({error.strerror}); it belongs beside {card}.") from None
+    if checksum != hashlib.sha256(data).hexdigest():
+        raise InputError(f"{path}: 'sha256' of {card.name} names another file; copy both files of the model together.")
+    return data
 
 
 def read_card(path: Path) -> tuple[ModelCard, dict[str, Any]]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from napari_harmony.additions import addition_of
 from napari_harmony.errors import InputError
-from napari_harmony.models.card import ModelCard, read_card
+from napari_harmony.models.card import ModelCard, model_files, read_card, read_weights
 from napari_harmony.models.diffusion import DiffusionDecoder
 from napari_harmony.models.network import HarmonyNetwork, PoseNetwork
 from napari_harmony.models.network_2022 import Harmony2022Network
@@ -123,14 +123,6 @@ def _with_decoder(network: HarmonyNetwork | VolumeNetwork, card: ModelCard) -> H
     return network
 
 
-def model_files(path: str | os.PathLike[str]) -> tuple[Path, Path]:
-    """The tensor file and the card file that ``path`` (a folder, or either file) stands for."""
-    path = Path(path)
-    if path.suffix in (".safetensors", ".json"):
-        return path.with_suffix(".safetensors"), path.with_suffix(".json")
-    return path / "model.safetensors", path / "model.json"
-
-
 def _replace(path: Path, data: bytes) -> None:
     """Write beside, then rename: readers see the old file or the whole new one."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -146,12 +138,7 @@ def _read_tensors(path: Path, checksum: object, card: Path) -> dict[str, Tensor]
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: the tensors cannot be read ({error.strerror}); it belongs beside {card}.") from None
-    if checksum != hashlib.sha256(data).hexdigest():
-        raise InputError(f"{path}: 'sha256' of {card.name} names another file; copy both files of the model together.")
+    data = read_weights(path, checksum, card)
     try:
         return load(data)
     except SafetensorError as error:
