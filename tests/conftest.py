@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +11,25 @@ import pytest
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    _keep_out_of_the_home_folder(config)
     config.addinivalue_line("markers", "trains: modules whose runs on subtomograms train the network for its full time")
+
+
+def _keep_out_of_the_home_folder(config: pytest.Config) -> None:
+    """napari's settings, the last settings of a run and the model library of all tests are in a temporary folder."""
+    folder = tempfile.TemporaryDirectory(prefix="napari-harmony-tests-")
+    config.add_cleanup(folder.cleanup)
+    # napari reads the variable when its settings are imported
+    os.environ["NAPARI_CONFIG"] = str(Path(folder.name) / "settings.yaml")
+    os.environ["NAPARI_HARMONY_MODELS"] = str(Path(folder.name) / "models")
+
+
+@pytest.fixture(autouse=True)
+def own_library(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Each test begins with an empty model library and no settings of an earlier run."""
+    folder = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("NAPARI_HARMONY_MODELS", str(folder / "models"))
+    monkeypatch.setattr("napari_harmony.widgets._remembered.remembered_file", lambda: folder / "last-run.json")
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,8 @@ PARTS = (
     ("report",),
     ("outputs",),
     ("harmony",),
+    ("preferences",),
+    ("library",),
     ("session", "_stacks", "_layers", "_tomograms", "_volume_averages", "_averages", "_map_back"),
     ("_reader", "_writer", "_sample_data", "widgets"),
     ("cli",),
@@ -109,6 +111,7 @@ HEAVY = ("torch", "matplotlib", "sklearn", "scipy", "napari", "qtpy", "jinja2")
         ("import napari_harmony.cli.app", ()),
         ("import napari_harmony._reader, napari_harmony._writer, napari_harmony._sample_data", ()),
         ("import napari_harmony.session", ()),
+        ("import napari_harmony.library; napari_harmony.library.default_library().entries()", ()),
     ],
 )
 def test_light_imports_stay_light(statement: str, allowed: tuple[str, ...]) -> None:
