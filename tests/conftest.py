@@ -9,19 +9,14 @@ from pathlib import Path
 
 import pytest
 
+#: napari's settings and everything beside them are in a temporary folder: napari reads the variable when its settings
+#: are first imported, which the other conftest files do.
+_HOME = tempfile.TemporaryDirectory(prefix="napari-harmony-tests-")
+os.environ["NAPARI_CONFIG"] = str(Path(_HOME.name) / "settings.yaml")
+
 
 def pytest_configure(config: pytest.Config) -> None:
-    _keep_out_of_the_home_folder(config)
     config.addinivalue_line("markers", "trains: modules whose runs on subtomograms train the network for its full time")
-
-
-def _keep_out_of_the_home_folder(config: pytest.Config) -> None:
-    """napari's settings, the last settings of a run and the model library of all tests are in a temporary folder."""
-    folder = tempfile.TemporaryDirectory(prefix="napari-harmony-tests-")
-    config.add_cleanup(folder.cleanup)
-    # napari reads the variable when its settings are imported
-    os.environ["NAPARI_CONFIG"] = str(Path(folder.name) / "settings.yaml")
-    os.environ["NAPARI_HARMONY_MODELS"] = str(Path(folder.name) / "models")
 
 
 @pytest.fixture(autouse=True)
