@@ -28,7 +28,17 @@ PARTS = (
     ("harmony",),
     ("preferences",),
     ("library",),
-    ("session", "_stacks", "_layers", "_tomograms", "_volume_averages", "_averages", "_map_back"),
+    (
+        "session",
+        "command",
+        "_viewer_link",
+        "_stacks",
+        "_layers",
+        "_tomograms",
+        "_volume_averages",
+        "_averages",
+        "_map_back",
+    ),
     ("_reader", "_writer", "_sample_data", "widgets"),
     ("cli",),
 )

@@ -100,7 +100,33 @@ def test_states_say_when_a_worker_is_alive() -> None:
     for state in (State.RUNNING, State.RUNNING, State.CANCELLING, State.IDLE):
         session.set_state(state)
     assert said == [State.RUNNING, State.CANCELLING, State.IDLE]
-    assert [s for s in State if s.busy] == [State.RUNNING, State.CANCELLING]
+    assert [s for s in State if s.busy] == [State.RUNNING, State.PAUSED, State.CANCELLING]
+
+
+def test_what_comes_for_particles_that_are_not_looked_at_waits_for_them(particles: Particles) -> None:
+    session, other = Session(), make_particles(20)
+    session.set_data(other)
+    said = heard(session.result_changed)
+    result, model = make_result(), object()
+    session.deliver(particles, result, model)
+    assert said == [] and session.result is None and session.model is None
+    assert session.known(particles).result is result
+    session.set_data(particles)
+    assert session.result is result and session.model is model and session.content_model is model
+    newer = object()
+    session.set_data(other)
+    session.deliver(particles, model=newer)
+    session.set_data(particles)
+    assert session.result is result and session.model is newer and session.content_model is model
+
+
+def test_what_comes_for_the_particles_looked_at_is_shown(particles: Particles) -> None:
+    session = Session()
+    session.set_data(particles)
+    said = heard(session.result_changed)
+    result = make_result()
+    session.deliver(particles, result)
+    assert len(said) == 1 and session.result is result
 
 
 def test_each_viewer_has_one_session_that_goes_with_it() -> None:

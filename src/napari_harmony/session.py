@@ -7,13 +7,14 @@ No Qt and no napari is imported, so that every rule in this module can be tested
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from psygnal import Signal
 
+from napari_harmony._viewer_link import ViewerLink
 from napari_harmony.edits import apply_edit, last_words
 from napari_harmony.errors import InputError
 
@@ -31,10 +32,11 @@ _NOTHING: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
 
 class State(Enum):
-    """Where the current run stands. Only ``RUNNING`` and ``CANCELLING`` mean that a worker is alive."""
+    """Where the current run stands. ``RUNNING``, ``PAUSED`` and ``CANCELLING`` mean that a worker is alive."""
 
     IDLE = "idle"
     RUNNING = "running"
+    PAUSED = "paused"
     CANCELLING = "cancelling"
     DONE = "done"
     FAILED = "failed"
@@ -42,7 +44,7 @@ class State(Enum):
     @property
     def busy(self) -> bool:
         """Whether a worker is alive."""
-        return self in (State.RUNNING, State.CANCELLING)
+        return self in (State.RUNNING, State.PAUSED, State.CANCELLING)
 
 
 @dataclass
@@ -54,7 +56,7 @@ class _History:
 
 
 @dataclass(frozen=True)
-class _Kept:
+class Known:
     """What is known about one data set, so that looking at another layer loses nothing."""
 
     result: Result | None = None
@@ -96,16 +98,19 @@ class Session:
         self._current = 0
         self._state = State.IDLE
         self._history = _History()
-        self._kept: dict[int, _Kept] = {}
+        self._kept: dict[int, Known] = {}
         self._link: ViewerLink | None = None
 
     def _keep(self) -> None:
         if self._data is not None:
-            # by identity: data sets do not compare; the entry goes with its data set
-            key = id(self._data)
-            if key not in self._kept:
-                weakref.finalize(self._data, self._kept.pop, key, None)
-            self._kept[key] = _Kept(self._result, self._model, self._content_model, self._navigation, self._history)
+            self._put_away(self._data, self.known(self._data))
+
+    def _put_away(self, data: Particles, known: Known) -> None:
+        # by identity: data sets do not compare; the entry goes with its data set
+        key = id(data)
+        if key not in self._kept:
+            weakref.finalize(data, self._kept.pop, key, None)
+        self._kept[key] = known
 
     @property
     def data(self) -> Particles | None:
@@ -124,7 +129,7 @@ class Session:
             return
         self._data = data
         self._selection, self._current = _NOTHING, 0
-        kept = self._kept.get(id(data), _Kept())
+        kept = self._kept.get(id(data), Known())
         self._result, self._model = kept.result, kept.model
         self._content_model, self._navigation = kept.content_model, kept.navigation
         self._history = kept.history
@@ -160,6 +165,31 @@ class Session:
         self.result_changed.emit(result)
         self.history_changed.emit()
         self.navigation_changed.emit(None)
+
+    def deliver(self, data: Particles, result: Result | None = None, model: Any = None) -> None:
+        """Take what a run on ``data`` gave: shown where these are the particles looked at, else kept until they are.
+
+        Without ``result`` the earlier one stays; without ``model`` the earlier one.
+        """
+        if data is self._data:
+            if model is not None:
+                self.set_model(model)
+            if result is not None:
+                self.set_result(result, model)
+            return
+        kept = self.known(data)
+        if model is not None:
+            kept = replace(kept, model=model)
+        if result is not None:
+            content_model = model if model is not None else kept.content_model
+            kept = replace(kept, result=result, content_model=content_model, navigation=None, history=_History())
+        self._put_away(data, kept)
+
+    def known(self, data: Particles) -> Known:
+        """What is known of a data set, looked at or not."""
+        if data is self._data:
+            return Known(self._result, self._model, self._content_model, self._navigation, self._history)
+        return self._kept.get(id(data), Known())
 
     def edit(self, edit: Edit) -> None:
         """Change the result by hand; the selection stays. Takes seconds where frames of classes must be aligned first,
@@ -292,82 +322,6 @@ class Session:
         if state is not self._state:
             self._state = state
             self.state_changed.emit(state)
-
-
-class ViewerLink:
-    """Keeps the session's current particle and the viewer's slider at the same particle, both ways.
-
-    The slider counts the images of the layer that is looked at, which may hold some of the particles only.
-    """
-
-    def __init__(self, session: Session, viewer: Any) -> None:
-        self._session = session
-        self._viewer = weakref.ref(viewer)
-        self._moving = False
-        viewer.dims.events.current_step.connect(self._on_slider)
-        viewer.layers.selection.events.active.connect(self._on_slider)
-        session.current_changed.connect(self._on_current)
-
-    def _stacks(self) -> list[Any]:
-        """Layers that show the session's particles, the one looked at first: the active one, then from the top."""
-        viewer, data = self._viewer(), self._session.data
-        if viewer is None or data is None:
-            return []
-        own = self._session.layer
-        stacks = [x for x in reversed(viewer.layers) if x is own or getattr(x.data, "particles", None) is data]
-        active = viewer.layers.selection.active
-        return sorted(stacks, key=lambda layer: (layer is not active, not layer.visible))
-
-    def _on_slider(self, _event: Any = None) -> None:
-        viewer, stacks = self._viewer(), self._stacks()
-        if self._moving or viewer is None or not stacks:
-            return
-        layer = stacks[0]
-        axis = viewer.dims.ndim - layer.ndim
-        particle = particle_at(layer, round(layer.world_to_data(viewer.dims.point[axis:])[0]))
-        if particle is not None:
-            self._moving = True
-            self._session.set_current(particle)
-            self._moving = False
-
-    def _on_current(self, particle: int) -> None:
-        viewer, stacks = self._viewer(), self._stacks()
-        if self._moving or viewer is None or not stacks:
-            return
-        layer = next((x for x in stacks if _position_of(x, particle) is not None), None)
-        if layer is None:
-            return
-        self._moving = True
-        for other in stacks:
-            # a stack of other particles would lie over the one asked for
-            if _position_of(other, particle) != _position_of(layer, particle):
-                other.visible = False
-        if not layer.visible:
-            layer.visible = True
-        viewer.layers.selection.active = layer
-        position = _position_of(layer, particle)
-        axis = viewer.dims.ndim - layer.ndim
-        if layer.ndim == 4:
-            from napari_harmony._layers import stand_inside
-
-            stand_inside(viewer, layer)
-        viewer.dims.set_point(axis, layer.data_to_world((position, *[0] * (layer.ndim - 1)))[0])
-        self._moving = False
-
-
-def particle_at(layer: Any, position: int) -> int | None:
-    """The particle that a layer shows at a slider position, or None."""
-    find = getattr(layer.data, "particle_at", None)
-    if find is not None:
-        return find(position)
-    return position if 0 <= position < layer.data.shape[0] else None
-
-
-def _position_of(layer: Any, particle: int) -> int | None:
-    find = getattr(layer.data, "position_of", None)
-    if find is not None:
-        return find(particle)
-    return particle if 0 <= particle < layer.data.shape[0] else None
 
 
 _sessions: weakref.WeakKeyDictionary[Any, Session] = weakref.WeakKeyDictionary()

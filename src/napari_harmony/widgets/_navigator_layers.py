@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_harmony._layers import KEY, contrast_limits, fit_visible, flat_space, role_of, space_of, stand_inside
-from napari_harmony.session import particle_at
+from napari_harmony._viewer_link import particle_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
