@@ -176,6 +176,17 @@ def apply(
     )
 
 
+@app.command(
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
+    add_help_option=False,
+)
+def relion(context: typer.Context) -> None:
+    """Run 'align' as an External job of RELION: the executable to give there is 'napari-harmony relion'."""
+    from napari_harmony.cli.external import run_external
+
+    raise typer.Exit(run_external(context.args))
+
+
 @app.command()
 def extract(
     tomogram: Annotated[

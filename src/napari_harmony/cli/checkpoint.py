@@ -13,7 +13,7 @@ from napari_harmony.engine.settings import Settings
 from napari_harmony.errors import InputError
 from napari_harmony.particles.dataset import Particles
 
-_RUN = "run.json"
+RUN = "run.json"
 #: Settings that change where and how fast a run computes, not what.
 _FREE = ("device", "batch_memory")
 
@@ -43,7 +43,7 @@ class Checkpoint:
     @property
     def resumable(self) -> bool:
         """Whether the engine has saved anything."""
-        return self.folder.is_dir() and any(path.name != _RUN for path in self.folder.iterdir())
+        return self.folder.is_dir() and any(path.name != RUN for path in self.folder.iterdir())
 
 
 def describe_run(particles: Particles, settings: Settings, **more: Any) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def open_checkpoint(folder: Path, run: dict[str, Any], resume: bool) -> Checkpoi
     ------
     InputError : if the interrupted run was another one, or the folder cannot be written
     """
-    earlier = _read(folder / _RUN) if resume and folder.is_dir() else None
+    earlier = _read(folder / RUN) if resume and folder.is_dir() else None
     if earlier is not None:
         _check_same(earlier, run, folder)
         checkpoint = Checkpoint(folder, resume=True)
@@ -87,7 +87,7 @@ def open_checkpoint(folder: Path, run: dict[str, Any], resume: bool) -> Checkpoi
         if folder.is_dir():
             shutil.rmtree(folder)
         folder.mkdir(parents=True)
-        (folder / _RUN).write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+        (folder / RUN).write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"{folder.parent}: this folder cannot be written ({error.strerror}); give another.") from error
     return Checkpoint(folder, resume=False, created=created)

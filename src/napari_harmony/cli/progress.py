@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_harmony.cli.streams import complain, say
-from napari_harmony.engine.events import Done, Event, Preview, Progress
+from napari_harmony.engine.events import Done, Event, Loss, Preview, Progress
 from napari_harmony.errors import InferenceError
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ class JsonReporter(_Quiet):
         elif isinstance(event, Preview):
             counts = [float(count) for count in event.counts]
             self._write("preview", iteration=int(event.iteration), classes=len(counts), counts=counts)
+        elif isinstance(event, Loss):
+            parts = {name: float(value) for name, value in event.parts.items()}
+            self._write("loss", done=event.done, total=event.total, value=float(event.value), parts=parts)
 
     def note(self, text: str) -> None:
         self._write("note", message=text)
@@ -75,6 +79,7 @@ class PlainReporter(_Quiet):
 
     def __init__(self) -> None:
         self._last = ("", -1)
+        self._print = complain
 
     def show(self, event: Event) -> None:
         if not isinstance(event, Progress):
@@ -85,13 +90,24 @@ class PlainReporter(_Quiet):
         self._last = key
         left = f", about {_duration(event.seconds_left)} left" if event.seconds_left is not None else ""
         about = f" ({event.message})" if event.message else ""
-        complain(f"{event.stage}: {100 * event.fraction:.0f} %{left}{about}")
+        self._print(f"{event.stage}: {100 * event.fraction:.0f} %{left}{about}")
 
     def note(self, text: str) -> None:
-        complain(text)
+        self._print(text)
 
     def finish(self, text: str, **facts: Any) -> None:
         say(text)
+
+
+class LogReporter(PlainReporter):
+    """The same on standard output, where programs look that take any word on standard error for a complaint."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._print = say
+
+    def note(self, text: str) -> None:
+        (complain if text.startswith("Warning: ") else say)(text)
 
 
 class BarReporter(_Quiet):
@@ -114,6 +130,7 @@ class BarReporter(_Quiet):
             expand=True,
         )
         self._task = self._bar.add_task("Starting", total=1.0, left="")
+        self._stage = self._loss = ""
 
     def __enter__(self) -> BarReporter:
         self._bar.start()
@@ -128,9 +145,13 @@ class BarReporter(_Quiet):
         if isinstance(event, Progress):
             from rich.markup import escape
 
+            if event.stage != self._stage:
+                self._stage, self._loss = event.stage, ""
             left = f"about {_duration(event.seconds_left)} left" if event.seconds_left is not None else ""
-            stage = escape(f"{event.stage} {event.message}".strip())
+            stage = escape(" ".join(filter(None, (event.stage, event.message, self._loss))))
             self._bar.update(self._task, description=stage, completed=float(event.fraction), left=left)
+        elif isinstance(event, Loss):
+            self._loss = f"(loss {event.value:.4g})"
 
     def note(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False)
@@ -140,8 +161,23 @@ class BarReporter(_Quiet):
         say(text)
 
 
+_CHOSEN: ContextVar[Callable[[], Reporter] | None] = ContextVar("reporter", default=None)
+
+
+@contextmanager
+def reporting_with(make: Callable[[], Reporter]) -> Iterator[None]:
+    """Jobs started in this block report to what ``make`` returns, wherever the program runs."""
+    token = _CHOSEN.set(make)
+    try:
+        yield
+    finally:
+        _CHOSEN.reset(token)
+
+
 def make_reporter(as_json: bool) -> Reporter:
     """The reporter for where the program runs."""
+    if chosen := _CHOSEN.get():
+        return chosen()
     if as_json:
         return JsonReporter()
     terminal = sys.stderr is not None and sys.stderr.isatty()

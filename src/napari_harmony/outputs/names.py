@@ -36,6 +36,11 @@ def class_file(number: int, half: int | None = None) -> str:
     return f"class_{number:03d}{'' if half is None else f'_half{half}'}.mrc"
 
 
+def is_class_file(name: str) -> bool:
+    """Whether a file holds the average of a class of subtomograms, of all its members."""
+    return bool(re.fullmatch(r"class_\d{3,}\.mrc", name))
+
+
 def class_fsc(number: int) -> str:
     """The shell correlation of a class of subtomograms under a mask."""
     return f"class_{number:03d}_fsc.star"
