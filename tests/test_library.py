@@ -210,7 +210,8 @@ def test_which_particles_a_model_fits() -> None:
     assert mismatch(CARD, particles(128, 2.5)) == ""  # as wide: the engine crops it
     assert "400" in mismatch(CARD, particles(160, 2.5)) and "320" in mismatch(CARD, particles(160, 2.5))
     assert "coarser" in mismatch(CARD, particles(24, 320 / 24))
-    assert "not known" in mismatch(CARD, particles(known=False))
+    assert "not known" in mismatch(CARD, particles(60, known=False))
+    assert mismatch(CARD, particles(known=False)) == ""  # as the engine sees it: neither knew the pixel size
     assert "subtomograms" in mismatch(replace(CARD, dimensions=3), particles())
     assert "no classes" in mismatch(replace(CARD, classes=0), particles())
 

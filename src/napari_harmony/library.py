@@ -20,11 +20,24 @@ from psygnal import Signal
 
 from napari_harmony.errors import InputError
 from napari_harmony.models.card import ModelCard, model_files, read_card, read_weights
+from napari_harmony.models.fitness import ANGSTROM, mismatch, why_not_rescaled
 from napari_harmony.preferences import preferences
 
 if TYPE_CHECKING:
     from napari_harmony.models import HarmonyModel
-    from napari_harmony.particles.dataset import Particles
+
+__all__ = [
+    "BUNDLED",
+    "VARIABLE",
+    "Entry",
+    "Library",
+    "card_facts",
+    "default_folder",
+    "default_library",
+    "mismatch",
+    "name_problem",
+    "why_not_rescaled",
+]
 
 #: Models that came with the package.
 BUNDLED = Path(__file__).parent / "bundled"
@@ -32,15 +45,6 @@ BUNDLED = Path(__file__).parent / "bundled"
 VARIABLE = "NAPARI_HARMONY_MODELS"
 #: Words that ``--model`` understands, and which therefore name no model.
 RESERVED = ("train", "bundled")
-#: Share by which the width of images may differ from that of the training; the engine's own bound.
-WIDTH_TOLERANCE = 0.01
-#: Of the diameter of the model's mask, what images must at least show of the particle for it to be recognised.
-LEAST_SHOWN = 0.75
-#: Pixels of the particles per pixel of the network's grid beyond which too little detail is left to fill up.
-COARSEST = 1.5
-
-ANGSTROM = "\N{ANGSTROM SIGN}"
-
 _LONGEST_NAME = 80
 _FORBIDDEN = frozenset('/\\:*?"<>|')
 #: Names that Windows keeps for devices.
@@ -217,48 +221,6 @@ def default_library() -> Library:
 @cache
 def _library(folder: Path) -> Library:
     return Library(folder)
-
-
-def mismatch(card: ModelCard, particles: Particles) -> str:
-    """Why a model cannot be used on these particles as they are, in one sentence; "" where it can."""
-    if card.dimensions != particles.dimensions:
-        of, these = ("images", "subtomograms") if card.dimensions == 2 else ("subtomograms", "images")
-        return f"The model is of {of}, these are {these}: choose another model, or train one."
-    if not particles.pixel_size_known:
-        return "The pixel size of these particles is not known: give it first, so that the model sees the right size."
-    if not card.classes:
-        return "The model knows no classes to place particles on: train it again."
-    unit = "voxels" if particles.dimensions == 3 else "px"
-    width, wanted = particles.box * particles.pixel_size, card.box * card.pixel_size
-    if abs(width / wanted - 1) > WIDTH_TOLERANCE:
-        return (
-            f"The particles' box is {width:.0f} {ANGSTROM} wide ({particles.box} {unit} of "
-            f"{particles.pixel_size:.3g} {ANGSTROM}), the model's {wanted:.0f} {ANGSTROM}."
-        )
-    if particles.box < card.box:
-        return (
-            f"The particles' pixels of {particles.pixel_size:.3g} {ANGSTROM} are coarser than the model's of "
-            f"{card.pixel_size:.3g} {ANGSTROM}."
-        )
-    return ""
-
-
-def why_not_rescaled(card: ModelCard, particles: Particles) -> str:
-    """Why rescaling does not make the particles fit the model, in one sentence; "" where it does or is not needed."""
-    if card.dimensions != particles.dimensions or not particles.pixel_size_known or not card.classes:
-        return mismatch(card, particles)
-    width = particles.box * particles.pixel_size
-    if width < LEAST_SHOWN * card.mask_diameter:
-        return (
-            f"The box is {width:.0f} {ANGSTROM} wide, too narrow for the model's particle of "
-            f"{card.mask_diameter:.0f} {ANGSTROM}: extract the particles in a wider box, or train a model."
-        )
-    if particles.pixel_size > COARSEST * card.pixel_size:
-        return (
-            f"The pixels of {particles.pixel_size:.3g} {ANGSTROM} are too coarse for the model, which looks at "
-            f"{card.pixel_size:.3g} {ANGSTROM}: extract the particles with less binning, or train a model."
-        )
-    return ""
 
 
 def card_facts(card: ModelCard) -> dict[str, str]:

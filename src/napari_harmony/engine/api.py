@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 from napari_harmony.engine.events import Done, Event
 from napari_harmony.engine.memory import is_out_of_memory
+from napari_harmony.engine.rescaled import in_original_pixels, rescaled_for
 from napari_harmony.engine.run import Run
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.volumes.references import check_references
@@ -43,12 +46,17 @@ def align(
     model: HarmonyModel | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
+    rescale: bool = False,
 ) -> Iterator[Event]:
     """Class, pose and content of every particle; ends with ``Done(result, model)``.
 
     Without ``model`` one is fitted to the particles; with one, its classes are kept and each particle is placed on
-    them. Parameters and errors as for :func:`fit`.
+    them. With ``rescale`` particles of another pixel size or box are first brought to those of the model; the result
+    is one of the particles given. Other parameters, and errors, as for :func:`fit`.
     """
+    given = particles
+    if model is not None and rescale:
+        particles = rescaled_for(given, model.card)
     run = _run(particles, settings, checkpoint, resume)
     if model is not None and model.card.dimensions != particles.dimensions:
         of, these = ("images", "subtomograms") if model.card.dimensions == 2 else ("subtomograms", "images")
@@ -57,7 +65,8 @@ def align(
         settings.check_model()
     if model is None:
         check_references(settings.references)
-    yield from _in_words(_align(run) if model is None else _apply(run, model))
+    events = _align(run) if model is None else _apply(run, model)
+    yield from _in_words(events if particles is given else in_original_pixels(events, particles, given))
 
 
 def cluster(particles: Particles, result: Result, settings: Settings) -> Iterator[Event]:
@@ -91,12 +100,19 @@ def _run(particles: Particles, settings: Settings, checkpoint: Path | None, resu
 
 def _fit(run: Run | VolumeRun) -> Iterator[Event]:
     _, model = yield from run.fit()
+    model = _signed(model, run.particles)
     yield Done(model, model)
 
 
 def _align(run: Run | VolumeRun) -> Iterator[Event]:
     result, model = yield from run.fit()
-    yield Done(result, model)
+    yield Done(result, _signed(model, run.particles))
+
+
+def _signed(model: HarmonyModel, particles: Particles) -> HarmonyModel:
+    """The model with a card that says on what and when it was trained."""
+    name = particles.path.name if particles.path is not None else "particles in memory"
+    return replace(model, card=replace(model.card, trained_on=name, trained=date.today().isoformat()))
 
 
 def _apply(run: Run | VolumeRun, model: HarmonyModel) -> Iterator[Event]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Images per read.
 BATCH = 512
+#: Edge of the working grid: finer detail is Fourier-cropped away.
+LARGEST = 64
 #: Where the background holds less than the first share of the power, images count as free of noise, and the second of
 #: their power as variation between objects of one content.
 CLEAN, VARIATION = 0.01, 0.3
@@ -132,7 +134,7 @@ def name_of(particles: Particles) -> str:
     return str(particles.path or "the layer")
 
 
-def working_geometry(particles: Particles, settings: Settings, largest: int = 64) -> Geometry:
+def working_geometry(particles: Particles, settings: Settings, largest: int = LARGEST) -> Geometry:
     """Choose the working grid of images or volumes: the source's own, or Fourier-cropped to ``largest`` across."""
     source, pixel = particles.box, particles.pixel_size
     things, unit = ("volumes", "voxels") if particles.dimensions == 3 else ("images", "pixels")
@@ -156,7 +158,9 @@ def working_geometry(particles: Particles, settings: Settings, largest: int = 64
     return Geometry(source, box, pixel * scale, 0.5 * diameter / scale, reach / scale)
 
 
-def prepare(particles: Particles, settings: Settings, device: torch.device, largest: int = 64) -> Work[Prepared]:
+def prepare(
+    particles: Particles, settings: Settings, device: torch.device, largest: int = LARGEST
+) -> Work[Prepared]:
     """Read, check, normalise, whiten and Fourier-crop all particles; yields the fraction done, returns ``Prepared``.
 
     The noise spectrum is that of the images outside the mask. Images with NaN or without variance become zero and are
