@@ -11,6 +11,7 @@ import pytest
 from fake_run import BOX, PIXEL_SIZE, FakeEngine, FakeModel
 
 import napari_harmony.engine
+import napari_harmony.models
 from napari_harmony.particles.mrc import write_stack
 
 
@@ -24,6 +25,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     monkeypatch.setattr(napari_harmony.engine, "api", module, raising=False)
     models = ModuleType("napari_harmony.models")
     models.HarmonyModel = FakeModel  # type: ignore[attr-defined]
+    models.__path__ = napari_harmony.models.__path__  # everything else is the real one
     monkeypatch.setitem(sys.modules, "napari_harmony.models", models)
     return fake
 

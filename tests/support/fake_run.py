@@ -89,6 +89,7 @@ class FakeEngine:
     summary: dict[str, Any] = field(default_factory=dict)
     on_event: Callable[[], None] | None = None
     calls: list[dict[str, Any]] = field(default_factory=list)
+    rescaled: bool = False
     closed: bool = False
 
     def align(
@@ -99,7 +100,9 @@ class FakeEngine:
         model: Any = None,
         checkpoint: Path | None = None,
         resume: bool = False,
+        rescale: bool = False,
     ) -> Iterator[Event]:
+        self.rescaled = rescale
         yield from self._work(particles, settings, model, checkpoint, resume)
         result = make_result(particles, settings.classes or 3, settings.seed)
         result.summary.update(self.summary, parameters=asdict(settings))

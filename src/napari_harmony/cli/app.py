@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from napari_harmony.cli import models as model_library
 from napari_harmony.cli import options
 from napari_harmony.cli.streams import answer
 
@@ -17,7 +18,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="Folder that 'train' wrote.", show_default=False)]
+app.add_typer(model_library.app, name="models")
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL", help="Folder that 'train' wrote, or the name of a model in the library.", show_default=False
+    ),
+]
 
 
 def _version(wanted: bool) -> None:
@@ -43,7 +51,10 @@ def align(
     source: options.Input,
     out: options.Out,
     model: Annotated[
-        str, typer.Option(metavar="FILE|bundled|train", help="A trained model, or 'train' to fit one on the data.")
+        str,
+        typer.Option(
+            metavar="FILE|NAME|train", help="A trained model, one of the library, or 'train' to fit one on the data."
+        ),
     ] = "train",
     classes: options.Classes = "auto",
     transforms: options.Transforms = None,
@@ -61,6 +72,7 @@ def align(
     symmetry: options.Symmetry = "C1",
     reference: options.Reference = None,
     reference_lowpass: options.ReferenceLowpass = 60.0,
+    rescale: options.Rescale = False,
     output_format: Annotated[str, typer.Option("--format", metavar="star|relion", help=options.FORMAT_HELP)] = "star",
     resume: options.Resume = False,
     json_progress: options.JsonProgress = False,
@@ -87,7 +99,8 @@ def align(
     )
     options.check_format(output_format)
     run_align(
-        Job(source, out, model, transforms, pixel_size, resume, json_progress, output_format == "relion"), settings
+        Job(source, out, model, transforms, pixel_size, resume, json_progress, output_format == "relion", rescale),
+        settings,
     )
 
 
@@ -141,7 +154,7 @@ def train(
 
 @app.command()
 def apply(
-    model: ModelPath,
+    model: Model,
     source: options.Input,
     out: options.Out,
     classes: options.Classes = "auto",
@@ -153,6 +166,7 @@ def apply(
     mask_diameter: options.MaskDiameter = None,
     pixel_size: options.PixelSize = None,
     symmetry: options.Symmetry = "C1",
+    rescale: options.Rescale = False,
     output_format: Annotated[str, typer.Option("--format", metavar="star|relion", help=options.FORMAT_HELP)] = "star",
     resume: options.Resume = False,
     json_progress: options.JsonProgress = False,
@@ -172,7 +186,8 @@ def apply(
     )
     options.check_format(output_format)
     run_align(
-        Job(source, out, str(model), transforms, pixel_size, resume, json_progress, output_format == "relion"), settings
+        Job(source, out, model, transforms, pixel_size, resume, json_progress, output_format == "relion", rescale),
+        settings,
     )
 
 

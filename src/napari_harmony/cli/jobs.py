@@ -35,12 +35,13 @@ class Job:
     ----------
     source : file with the particles
     target : OUT folder, or where the model goes
-    model : ``train``, ``bundled``, or the path of a model
+    model : ``train``, ``bundled``, the path of a model, or the name of one in the library
     transforms : as the user gave them, or None: those of the model, if there is one
     pixel_size : angstrom, overrides the file; None to keep it
     resume : continue an interrupted run
     json_progress : events as JSON on standard output
     relion_job : also write RELION's file names
+    rescale : bring particles of another pixel size or box to those of the model
     """
 
     source: Path
@@ -51,6 +52,7 @@ class Job:
     resume: bool = False
     json_progress: bool = False
     relion_job: bool = False
+    rescale: bool = False
 
 
 def run_align(job: Job, settings: Settings) -> Result:
@@ -66,6 +68,8 @@ def run_align(job: Job, settings: Settings) -> Result:
     check_target(job.target)
     clock = StageClock("reading")
     with make_reporter(job.json_progress) as reporter, heeding_warnings(reporter) as heard:
+        if job.rescale and job.model == TRAIN:
+            raise InputError("--rescale fits particles to a trained model: give one with --model, or leave it out.")
         model = _load_model(job.model)
         if model is not None and job.transforms is None:
             settings = replace(settings, transforms=tuple(model.card.transforms))
@@ -73,7 +77,14 @@ def run_align(job: Job, settings: Settings) -> Result:
         check_target(job.target, files_of(particles))
         run = describe_run(particles, settings, model=job.model)
         with _checkpointed(job.target / names.CHECKPOINT, run, job, reporter) as checkpoint:
-            events = api.align(particles, settings, model=model, checkpoint=checkpoint.folder, resume=checkpoint.resume)
+            events = api.align(
+                particles,
+                settings,
+                model=model,
+                checkpoint=checkpoint.folder,
+                resume=checkpoint.resume,
+                rescale=job.rescale,
+            )
             done = drive(events, reporter, clock)
             result = _with_provenance(done.value, clock.seconds(), list(heard))
             write_output(
@@ -128,9 +139,26 @@ def _load_model(word: str) -> Any:
         )
     from napari_harmony.models import HarmonyModel
 
-    if not Path(word).exists():
+    return HarmonyModel.load(find_model(word))
+
+
+def find_model(word: str) -> Path:
+    """Where a model lies that the user calls ``word``: a path, if there is one, else a name in the library.
+
+    Raises
+    ------
+    InputError : it is neither, with the names that the library has
+    """
+    from napari_harmony.library import default_library
+
+    if Path(word).exists():
+        return Path(word)
+    if len(Path(word).parts) > 1 or Path(word).suffix in (".safetensors", ".json"):
         raise InputError(f"--model {word}: there is no such file; give the folder that 'train' wrote.")
-    return HarmonyModel.load(Path(word))
+    try:
+        return default_library().find(word).folder
+    except InputError as error:
+        raise InputError(f"--model {word}: there is no such file, and {error}") from None
 
 
 def model_place(path: Path) -> tuple[Path, tuple[str, str]]:

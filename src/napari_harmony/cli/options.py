@@ -80,6 +80,9 @@ Reference = Annotated[
     ),
 ]
 ReferenceLowpass = Annotated[float, typer.Option(metavar="A", help="Finer detail of the references is not used.")]
+Rescale = Annotated[
+    bool, typer.Option("--rescale", help="Bring particles of another pixel size or box to those of the model.")
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")]
 JsonProgress = Annotated[bool, typer.Option("--json-progress", help="Print one JSON object per line.")]
 
