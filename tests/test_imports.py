@@ -33,6 +33,7 @@ PARTS = (
         "command",
         "_viewer_link",
         "_stacks",
+        "_companions",
         "_layers",
         "_tomograms",
         "_volume_averages",

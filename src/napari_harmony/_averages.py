@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_harmony._companions import class_column
 from napari_harmony._layers import KEY, LayerTuple, contrast_limits, flat_space
 from napari_harmony._volume_averages import orthogonal_slices, volumes_layer
 
@@ -125,7 +126,7 @@ def average_layers(
     limits = contrast_limits(tiles.picture[tiles.picture > _GROUND])
     image = {"name": AVERAGES, "contrast_limits": limits, "colormap": "gray", "metadata": {KEY: about}}
     features = {
-        "class_number": np.arange(1, len(averages) + 1),
+        "class_number": class_column(np.arange(1, len(averages) + 1), len(averages)),
         "count": counts.astype(int),
         "resolution": resolution,
         "label": caption(counts, resolution),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_harmony._companions import class_column, pair_metadata, point_features
 from napari_harmony._layers import KEY, LayerTuple
 from napari_harmony._stacks import PaintedArray
 from napari_harmony._tomograms import tomogram_of
@@ -181,12 +182,13 @@ def layers_of(found: InTomogram, result: Result, space: dict[str, Any]) -> list[
     painted = Painted(templates, placement, found.tomogram.shape)
     colours = class_colours(result.classes)
     length = 0.9 * max(template.reach for template in templates)
+    for_points, for_vectors = pair_metadata(found.tomogram)
     drawn = [
         _surface_layer(painted, colours),
-        *_vector_layers(placement, found.rows, colours, length),
+        *_vector_layers(placement, found.rows, colours, length, for_vectors),
         *_painted_layers(painted, colours),
         _left_out_layer(found),
-        _points_layer(placement, found.rows, colours, length / 5),
+        _points_layer(placement, point_features(placement, found.rows, result), colours, length / 5, for_points),
     ]
     return [(data, {**options, **space}, kind) for data, options, kind in drawn]
 
@@ -212,19 +214,20 @@ def _surface_layer(painted: Painted, colours: NDArray[np.float64]) -> LayerTuple
 
 
 def _vector_layers(
-    placement: Placement, rows: NDArray[np.int64], colours: NDArray[np.float64], length: float
+    placement: Placement, rows: NDArray[np.int64], colours: NDArray[np.float64], length: float, paired: dict[str, Any]
 ) -> list[LayerTuple]:
-    features = {"particle": rows, "class_number": placement.classes}
+    features = {"particle": rows, "class_number": class_column(placement.classes, len(colours))}
     common = {
         "features": features,
         "edge_color": colours[placement.classes - 1],
         "edge_width": max(0.5, 0.08 * length),
+        "length": length,
         "vector_style": "arrow",
         "projection_mode": "all",
     }
-    z_axes, x_axes = orientation_vectors(placement, length)
+    z_axes, x_axes = orientation_vectors(placement, 1.0)
     return [
-        (z_axes, {**common, "name": Z_AXES, "metadata": {KEY: {"role": ROLES[1]}}}, "vectors"),
+        (z_axes, {**common, "name": Z_AXES, "metadata": {KEY: {"role": ROLES[1]}, **paired}}, "vectors"),
         (x_axes, {**common, "name": X_AXES, "visible": False, "metadata": {KEY: {"role": ROLES[2]}}}, "vectors"),
     ]
 
@@ -256,19 +259,19 @@ def _painted_layers(painted: Painted, colours: NDArray[np.float64]) -> list[Laye
 
 
 def _points_layer(
-    placement: Placement, rows: NDArray[np.int64], colours: NDArray[np.float64], size: float
+    placement: Placement, features: pd.DataFrame, colours: NDArray[np.float64], size: float, paired: dict[str, Any]
 ) -> LayerTuple:
     """A point in the middle of each particle, seen through its surface, to be selected by."""
     options = {
         "name": POINTS,
-        "features": {"particle": rows, "class_number": placement.classes},
+        "features": features,
         "face_color": colours[placement.classes - 1],
         "border_color": colours[placement.classes - 1],
         "border_width": 0.3,
         "size": max(1.0, size),
         "blending": "translucent_no_depth",
         "projection_mode": "rescale_linear",
-        "metadata": {KEY: {"role": POINTS_ROLE}},
+        "metadata": {KEY: {"role": POINTS_ROLE}, **paired},
     }
     return placement.positions[:, ::-1], options, "points"
 

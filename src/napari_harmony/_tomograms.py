@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from napari_harmony._companions import experiment
 from napari_harmony._layers import ANGSTROM, KEY, LayerTuple, contrast_limits, pixel_size_of, role_of
 from napari_harmony._stacks import TomogramArray
 from napari_harmony.errors import InputError
@@ -60,7 +61,7 @@ def volume_layer(tomogram: Tomogram, name: str) -> LayerTuple:
         "name": name,
         "contrast_limits": contrast_limits(data[data.shape[0] // 2]),
         "colormap": "gray",
-        "metadata": {KEY: about},
+        "metadata": {KEY: about, **experiment(tomogram), "stack": False},
     }
     return data, {**options, **volume_space(tomogram.voxel_size, tomogram.voxel_size_known)}, "image"
 
