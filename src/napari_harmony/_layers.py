@@ -120,7 +120,10 @@ def fit_visible(viewer: Any) -> None:
     shown = [layer for layer in viewer.layers if layer.visible]
     # napari cannot fit layers that have fewer axes than the viewer
     whole = max((layer.ndim for layer in shown), default=0) == viewer.dims.ndim
-    viewer.fit_to_view(layers=shown if whole else None)
+    try:
+        viewer.fit_to_view(layers=shown if whole else None)
+    except TypeError:  # napari 0.9.1 knows no choice
+        viewer.fit_to_view()
 
 
 def stand_inside(viewer: Any, layer: Any) -> None:
