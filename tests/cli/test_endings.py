@@ -72,7 +72,8 @@ class TestFailures:
         assert engine.closed
         error = capsys.readouterr().err
         assert error.splitlines()[-2:] == ["The same command with --resume continues this run.", "Interrupted."]
-        assert files(tmp_path / "out") == {".checkpoint", ".checkpoint/run.json", ".checkpoint/state.safetensors"}
+        kept = {"run.json", "state.safetensors", "live", "live/status.json"}
+        assert files(tmp_path / "out") == {".checkpoint", *(f".checkpoint/{name}" for name in kept)}
 
     @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
     def test_terminated(self, engine: FakeEngine, stack: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from napari_harmony.engine.settings import Settings
 from napari_harmony.errors import InputError
+from napari_harmony.outputs import live
 from napari_harmony.particles.dataset import Particles
 
 RUN = "run.json"
@@ -43,7 +44,7 @@ class Checkpoint:
     @property
     def resumable(self) -> bool:
         """Whether the engine has saved anything."""
-        return self.folder.is_dir() and any(path.name != RUN for path in self.folder.iterdir())
+        return self.folder.is_dir() and any(path.name not in (RUN, live.FOLDER) for path in self.folder.iterdir())
 
 
 def describe_run(particles: Particles, settings: Settings, **more: Any) -> dict[str, Any]:

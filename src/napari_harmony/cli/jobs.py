@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_harmony.cli.checkpoint import Checkpoint, describe_run, open_checkpoint
+from napari_harmony.cli.followed import Followed, followed
 from napari_harmony.cli.options import check_positive
 from napari_harmony.cli.progress import Reporter, StageClock, drive, make_reporter
 from napari_harmony.engine.settings import Settings
@@ -76,16 +77,10 @@ def run_align(job: Job, settings: Settings) -> Result:
         particles = load_particles(job.source, job.pixel_size)
         check_target(job.target, files_of(particles))
         run = describe_run(particles, settings, model=job.model)
-        with _checkpointed(job.target / names.CHECKPOINT, run, job, reporter) as checkpoint:
-            events = api.align(
-                particles,
-                settings,
-                model=model,
-                checkpoint=checkpoint.folder,
-                resume=checkpoint.resume,
-                rescale=job.rescale,
-            )
-            done = drive(events, reporter, clock)
+        checkpointed = _checkpointed(job.target / names.CHECKPOINT, run, job, reporter)
+        with checkpointed as checkpoint, followed(reporter, checkpoint.folder) as teller:
+            events = api.align(particles, settings, model=model, rescale=job.rescale, **_state(checkpoint, teller))
+            done = drive(events, teller, clock)
             result = _with_provenance(done.value, clock.seconds(), list(heard))
             write_output(
                 job.target, particles, result, model=done.model or model, settings=settings, relion_job=job.relion_job
@@ -104,13 +99,18 @@ def run_train(job: Job, settings: Settings) -> Any:
     with make_reporter(job.json_progress) as reporter, heeding_warnings(reporter):
         particles = load_particles(job.source, job.pixel_size)
         run = describe_run(particles, settings)
-        with _checkpointed(folder / names.CHECKPOINT, run, job, reporter) as checkpoint:
-            events = api.fit(particles, settings, checkpoint=checkpoint.folder, resume=checkpoint.resume)
-            model = drive(events, reporter, clock).value
+        checkpointed = _checkpointed(folder / names.CHECKPOINT, run, job, reporter)
+        with checkpointed as checkpoint, followed(reporter, checkpoint.folder) as teller:
+            model = drive(api.fit(particles, settings, **_state(checkpoint, teller)), teller, clock).value
             with staged(folder, files) as stage:
                 model.save(stage / files[0])
         reporter.finish(f"Model written to {job.target}.", out=str(job.target.resolve()))
     return model
+
+
+def _state(checkpoint: Checkpoint, teller: Followed) -> dict[str, Any]:
+    """What the engine is told of the job around it."""
+    return {"checkpoint": checkpoint.folder, "resume": checkpoint.resume, "enough": teller.enough}
 
 
 def load_particles(path: Path, pixel_size: float | None = None) -> Particles:
