@@ -231,7 +231,7 @@ def test_a_card_in_words() -> None:
     assert facts["Classes"] == "12" and "Started from" not in facts
     assert "2026-11-22" in facts["Trained"]
     old = card_facts(replace(CARD, trained_on="", trained="", started_from="general 2D"))
-    assert "unknown" in old["Trained on"] and old["Started from"] == "general 2D"
+    assert "not recorded" in old["Trained on"] and old["Started from"] == "general 2D"
 
 
 def test_listing_models_loads_no_torch(source: Path) -> None:

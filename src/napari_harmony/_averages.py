@@ -11,6 +11,7 @@ import numpy as np
 from napari_harmony._companions import class_column
 from napari_harmony._layers import KEY, LayerTuple, contrast_limits, flat_space
 from napari_harmony._volume_averages import orthogonal_slices, volumes_layer
+from napari_harmony.preferences import preferences
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -124,7 +125,7 @@ def average_layers(
         **tiles.about(),
     }
     limits = contrast_limits(tiles.picture[tiles.picture > _GROUND])
-    image = {"name": AVERAGES, "contrast_limits": limits, "colormap": "gray", "metadata": {KEY: about}}
+    image = {"name": AVERAGES, "contrast_limits": limits, "colormap": preferences().colormap, "metadata": {KEY: about}}
     features = {
         "class_number": class_column(np.arange(1, len(averages) + 1), len(averages)),
         "count": counts.astype(int),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_harmony._layers import KEY, LayerTuple, contrast_limits, volume_space_of
+from napari_harmony.preferences import preferences
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -88,7 +89,7 @@ def volumes_layer(
     options = {
         "name": AVERAGE_VOLUMES,
         "contrast_limits": contrast_limits(data),
-        "colormap": "gray",
+        "colormap": preferences().colormap,
         "blending": "translucent_no_depth",
         "visible": False,
         "metadata": {KEY: about},

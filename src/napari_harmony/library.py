@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -133,6 +134,20 @@ class Library:
         self.changed.emit()
         return _entry(self.folder / name, bundled=False)
 
+    def free_name(self, wish: str) -> str:
+        """A name like ``wish`` that a new model may have: without what folders cannot, and numbered where taken."""
+        plain = "".join("-" if c in _FORBIDDEN or not c.isprintable() else c for c in wish)[: _LONGEST_NAME - 5]
+        plain = plain.strip(". ") or "model"
+        if name_problem(plain):
+            plain = f"{plain} model"
+        for number in count(1):
+            name = plain if number == 1 else f"{plain} {number}"
+            try:
+                return self._free(name)
+            except InputError:
+                continue
+        raise AssertionError("there are more numbers than models")
+
     def rename(self, name: str, new: str) -> Entry:
         """Give a model another name.
 
@@ -227,10 +242,10 @@ def card_facts(card: ModelCard) -> dict[str, str]:
     """What a card says, as words by what they are about."""
     unit, things = ("voxels", "subtomograms") if card.dimensions == 3 else ("px", "images")
     width = card.box * card.pixel_size
-    version = f"version {card.package_version}" if card.package_version else "an unknown version"
+    version = card.package_version.split("+")[0] or "unknown"  # without what git adds
     facts = {
-        "Trained on": f"{card.trained_on or 'particles of unknown name'} ({card.particles:,} {things})",
-        "Trained": f"{card.trained or 'on an unknown day'}, with {version}",
+        "Trained on": f"{card.trained_on or 'not recorded'} ({card.particles:,} {things})",
+        "Trained": f"{card.trained or 'day not recorded'}, version {version}",
         "Box": f"{card.original_box} {unit} of {width / card.original_box:.3g} {ANGSTROM}, {width:.0f} {ANGSTROM} wide",
         "Network": f"{card.box} {unit} of {card.pixel_size:.3g} {ANGSTROM}, {card.content} content numbers",
         "Mask": f"{card.mask_diameter:.0f} {ANGSTROM} wide; shifts up to {card.max_shift:.0f} {ANGSTROM}",
