@@ -28,9 +28,10 @@ from napari_harmony.additions import additions_of
 from napari_harmony.analysis import metrics
 from napari_harmony.analysis.disentanglement import assess, study_of_tables
 from napari_harmony.engine.discovery import Discovery
-from napari_harmony.engine.learning import ADDED_STEPS, cluster_content, network_input
+from napari_harmony.engine.learning import cluster_content, network_input
 from napari_harmony.engine.preprocess import Prepared
 from napari_harmony.engine.run import Run
+from napari_harmony.engine.schedule import ADDED_STEPS
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.train import TrainSettings, train
 from napari_harmony.models import ModelCard, PoseNetwork, Proposals

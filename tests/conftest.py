@@ -13,6 +13,7 @@ import pytest
 #: are first imported, which the other conftest files do.
 _HOME = tempfile.TemporaryDirectory(prefix="napari-harmony-tests-")
 os.environ["NAPARI_CONFIG"] = str(Path(_HOME.name) / "settings.yaml")
+os.environ["NAPARI_HARMONY_CACHE"] = str(Path(_HOME.name) / "cache")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -42,9 +43,9 @@ def brief_volume_training(request: pytest.FixtureRequest) -> Iterator[None]:
     if request.node.get_closest_marker("trains") is not None:
         yield
         return
-    from napari_harmony.engine.volumes import learning
+    from napari_harmony.engine.volumes import plans
 
     with pytest.MonkeyPatch.context() as patch:
-        for preset in learning.STEPS:
-            patch.setitem(learning.STEPS, preset, 2)
+        for preset in plans.STEPS:
+            patch.setitem(plans.STEPS, preset, 2)
         yield

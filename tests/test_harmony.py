@@ -12,7 +12,7 @@ from fake_run import BOX, PIXEL_SIZE, FakeEngine, FakeModel
 
 import napari_harmony.engine
 from napari_harmony import Harmony, open_particles
-from napari_harmony.engine.events import Preview, Progress
+from napari_harmony.engine.events import Loss, Preview, Progress
 from napari_harmony.errors import HarmonyError, InputError
 from napari_harmony.particles.mrc import write_stack
 
@@ -65,7 +65,7 @@ def test_particles_come_from_files_arrays_or_opened(engine: FakeEngine, images: 
 def test_callback_hears_every_event_and_can_end_the_run(engine: FakeEngine, images: np.ndarray) -> None:
     heard: list[object] = []
     Harmony().fit(images, callback=heard.append)
-    assert [type(event) for event in heard] == [Progress, Preview, Progress]
+    assert [type(event) for event in heard] == [Progress, Preview, Loss, Progress]
 
     def stop(event: object) -> None:
         raise KeyboardInterrupt

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from inspect import signature
 from pathlib import Path
+from threading import Event as Flag
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from napari_harmony.additions import additions_of
@@ -111,14 +112,15 @@ class Harmony:
             }
         )
 
-    def fit(self, particles: Source, callback: Callback | None = None) -> Harmony:
+    def fit(self, particles: Source, callback: Callback | None = None, enough: Flag | None = None) -> Harmony:
         """Train a model on particles and return the estimator.
 
         Parameters
         ----------
         particles : from ``open_particles``; or a path, or an array of 1 angstrom pixels of shape (n, box, box), or
             (n, box, box, box) for subtomograms without a missing wedge
-        callback : called with every ``Progress`` and ``Preview``; whatever it raises ends the run
+        callback : called with every ``Progress``, ``Preview`` and ``Loss``; whatever it raises ends the run
+        enough : when it is set, by the callback or another thread, the run ends soon with what it has
 
         Raises
         ------
@@ -127,11 +129,11 @@ class Harmony:
         """
         from napari_harmony.engine import api
 
-        done = _last(api.fit(_as_particles(particles), self.settings), callback)
+        done = _last(api.fit(_as_particles(particles), self.settings, enough=enough), callback)
         self.model_: HarmonyModel = done.value
         return self
 
-    def align(self, particles: Source, callback: Callback | None = None) -> Result:
+    def align(self, particles: Source, callback: Callback | None = None, enough: Flag | None = None) -> Result:
         """Align and classify particles with the fitted model; where there is none yet, one is fitted to them first.
 
         Parameters and errors as ``fit``.
@@ -140,11 +142,11 @@ class Harmony:
         -------
         one row per particle in input order, with class averages and their resolution
         """
-        return self._align(particles, getattr(self, "model_", None), callback)
+        return self._align(particles, getattr(self, "model_", None), callback, enough)
 
-    def fit_align(self, particles: Source, callback: Callback | None = None) -> Result:
+    def fit_align(self, particles: Source, callback: Callback | None = None, enough: Flag | None = None) -> Result:
         """Train afresh on particles, then align and classify the same ones; parameters and errors as ``fit``."""
-        return self._align(particles, None, callback)
+        return self._align(particles, None, callback, enough)
 
     def save(self, path: Path | str) -> Path:
         """Write the fitted model into a folder: ``model.safetensors`` and ``model.json``."""
@@ -194,14 +196,11 @@ class Harmony:
         return self.model_
 
     def _align(
-        self,
-        particles: Source,
-        model: HarmonyModel | None,
-        callback: Callback | None,
+        self, particles: Source, model: HarmonyModel | None, callback: Callback | None, enough: Flag | None
     ) -> Result:
         from napari_harmony.engine import api
 
-        done = _last(api.align(_as_particles(particles), self.settings, model=model), callback)
+        done = _last(api.align(_as_particles(particles), self.settings, model=model, enough=enough), callback)
         if done.model is not None:
             self.model_ = done.model
         self.result_: Result = done.value

@@ -104,7 +104,7 @@ class TestJsonProgress:
     ) -> None:
         assert main(["align", str(stack), "-o", str(tmp_path / "out"), "--json-progress"]) == 0
         lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-        assert [line["event"] for line in lines] == ["progress", "preview", "progress", "done"]
+        assert [line["event"] for line in lines] == ["progress", "preview", "loss", "progress", "done"]
         assert lines[0] == {
             "event": "progress",
             "stage": "search",
@@ -113,6 +113,8 @@ class TestJsonProgress:
             "seconds_left": 90.0,
         }
         assert lines[1]["counts"] == [3.0, 4.0]
+        parts = {"reconstruction": 5.0, "prior": 0.5}
+        assert lines[2] == {"event": "loss", "done": 1, "total": 2, "value": 5.5, "parts": parts}
         assert lines[-1]["out"] == str(tmp_path / "out") and lines[-1]["classes"] == 3
 
     def test_plain_lines_go_to_standard_error(

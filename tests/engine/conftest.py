@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 from engine_data import run, simulated
 
-from napari_harmony.engine import api, learning
+from napari_harmony.engine import api, schedule
 from napari_harmony.engine.settings import Settings
 from napari_harmony.models import HarmonyModel
 from napari_harmony.particles.simulate import Simulated
@@ -29,9 +29,9 @@ class Example:
 def brief_training() -> Iterator[None]:
     """Runs of the engine train for one pass: poses and classes come from the search, so tests need no more."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(learning, "EPOCHS", dict.fromkeys(learning.EPOCHS, (1, 1)))
-        patch.setattr(learning, "ONE_CLASS_EPOCHS", 1)
-        patch.setattr(learning, "EPOCHS_2022", dict.fromkeys(learning.EPOCHS_2022, 2))
+        patch.setattr(schedule, "EPOCHS", dict.fromkeys(schedule.EPOCHS, (1, 1)))
+        patch.setattr(schedule, "ONE_CLASS_EPOCHS", 1)
+        patch.setattr(schedule, "EPOCHS_2022", dict.fromkeys(schedule.EPOCHS_2022, 2))
         yield
 
 

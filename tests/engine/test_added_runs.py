@@ -11,7 +11,7 @@ import pytest
 from engine_data import run, simulated
 
 from napari_harmony.additions import ADDITIONS, additions_of
-from napari_harmony.engine import api, learning
+from napari_harmony.engine import api, schedule
 from napari_harmony.engine.events import Done
 from napari_harmony.engine.settings import Settings
 from napari_harmony.models import HarmonyModel
@@ -25,7 +25,7 @@ ALL = replace(PLAIN, additions=additions_of(",".join(ADDITIONS)))
 def short(brief_training: None) -> Iterator[None]:
     """Three batches: enough to see that something is added, not what it is good for."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(learning.ADDED_STEPS, "fast", 3)
+        patch.setitem(schedule.ADDED_STEPS, "fast", 3)
         yield
 
 

@@ -10,8 +10,9 @@ import torch
 from engine_data import basis_of, certain, draw, samples
 
 from napari_harmony.engine.assembly import UNKNOWN_ANGLE, Findings, assemble, flip_odds
+from napari_harmony.engine.geometry import Geometry
 from napari_harmony.engine.halves import Agreement
-from napari_harmony.engine.preprocess import Geometry, Prepared
+from napari_harmony.engine.preprocess import Prepared
 from napari_harmony.engine.refine import Refined
 from napari_harmony.engine.search import Posterior, Templates
 from napari_harmony.engine.settings import Settings

@@ -12,7 +12,7 @@ import torch
 from engine_data import run, simulated
 
 from napari_harmony.additions import Addition
-from napari_harmony.engine import api, learning
+from napari_harmony.engine import api, schedule
 from napari_harmony.engine.insight import Traces, with_insight
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.train import TrainStep
@@ -51,7 +51,7 @@ def test_every_run_says_how_much_leaked(example: Example) -> None:
 
 
 def test_a_run_with_an_added_objective_keeps_its_traces(monkeypatch: pytest.MonkeyPatch, brief_training: None) -> None:
-    monkeypatch.setattr(learning, "ADDED_STEPS", dict.fromkeys(learning.ADDED_STEPS, 3))
+    monkeypatch.setattr(schedule, "ADDED_STEPS", dict.fromkeys(schedule.ADDED_STEPS, 3))
     settings = Settings(classes=3, preset="fast", additions=(Addition("independence"),))
     done = run(api.align(simulated(40).particles, settings))
     traces = done.value.summary["traces"]

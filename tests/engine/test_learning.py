@@ -7,20 +7,11 @@ import pytest
 import torch
 from engine_data import draw
 
-from napari_harmony.engine import learning
-from napari_harmony.engine.learning import (
-    EPOCHS,
-    EPOCHS_2022,
-    ONE_CLASS_EPOCHS,
-    ONE_CLASS_STEPS,
-    cluster_content,
-    content_mixture,
-    epochs,
-    model_card,
-    network_input,
-    propose,
-)
-from napari_harmony.engine.preprocess import Geometry, Prepared
+from napari_harmony.engine import schedule
+from napari_harmony.engine.geometry import Geometry
+from napari_harmony.engine.learning import cluster_content, content_mixture, model_card, network_input, propose
+from napari_harmony.engine.preprocess import Prepared
+from napari_harmony.engine.schedule import EPOCHS, EPOCHS_2022, ONE_CLASS_EPOCHS, ONE_CLASS_STEPS, epochs
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.work import finish
 from napari_harmony.models import HarmonyModel
@@ -59,9 +50,9 @@ def test_noise_keeps_its_variance_on_the_way_to_the_network() -> None:
 @pytest.fixture(autouse=True)
 def true_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whole runs of other tests train for one pass."""
-    monkeypatch.setattr(learning, "EPOCHS", EPOCHS)
-    monkeypatch.setattr(learning, "EPOCHS_2022", EPOCHS_2022)
-    monkeypatch.setattr(learning, "ONE_CLASS_EPOCHS", ONE_CLASS_EPOCHS)
+    monkeypatch.setattr(schedule, "EPOCHS", EPOCHS)
+    monkeypatch.setattr(schedule, "EPOCHS_2022", EPOCHS_2022)
+    monkeypatch.setattr(schedule, "ONE_CLASS_EPOCHS", ONE_CLASS_EPOCHS)
 
 
 def test_the_card_says_what_the_network_is_for() -> None:

@@ -10,7 +10,8 @@ import torch
 from engine_data import draw, stack
 from numpy.typing import NDArray
 
-from napari_harmony.engine.preprocess import VARIATION, Prepared, cropped_transform, prepare, working_geometry
+from napari_harmony.engine.geometry import working_geometry
+from napari_harmony.engine.preprocess import VARIATION, Prepared, cropped_transform, prepare
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.work import finish
 from napari_harmony.errors import InputError

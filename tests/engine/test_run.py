@@ -13,7 +13,7 @@ import pytest
 from engine_data import run, simulated, stack, wrapped
 
 from napari_harmony.analysis.metrics import hungarian_accuracy, pose_errors
-from napari_harmony.engine import api, learning
+from napari_harmony.engine import api, schedule
 from napari_harmony.engine.events import Event, Preview, Progress
 from napari_harmony.engine.settings import Settings
 from napari_harmony.errors import InputError
@@ -318,7 +318,7 @@ def test_a_run_closed_in_any_stage_ends_as_if_it_had_not_been(
 def test_a_training_closed_between_epochs_goes_on(
     few: Simulated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(learning.EPOCHS, "fast", (3, 1))
+    monkeypatch.setitem(schedule.EPOCHS, "fast", (3, 1))
     events = api.align(few.particles, FAST, checkpoint=tmp_path)
     while not (tmp_path / "training.safetensors").exists():
         next(events)

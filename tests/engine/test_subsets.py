@@ -10,7 +10,8 @@ import pytest
 import torch
 from engine_data import simulated, stack
 
-from napari_harmony.engine.discovery import PLANS, Search, discover
+from napari_harmony.engine.discovery import Search, discover
+from napari_harmony.engine.plans import PLANS
 from napari_harmony.engine.preprocess import prepare
 from napari_harmony.engine.search import Arithmetic
 from napari_harmony.engine.settings import Settings

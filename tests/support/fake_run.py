@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from threading import Event as Flag
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from napari_harmony.engine.events import Done, Event, Preview, Progress
+from napari_harmony.engine.events import Done, Event, Loss, Preview, Progress
 from napari_harmony.errors import InputError
 from napari_harmony.particles.dataset import Particles
 from napari_harmony.results import Result, columns_of
@@ -100,6 +101,7 @@ class FakeEngine:
         model: Any = None,
         checkpoint: Path | None = None,
         resume: bool = False,
+        enough: Flag | None = None,
         rescale: bool = False,
     ) -> Iterator[Event]:
         self.rescaled = rescale
@@ -109,7 +111,13 @@ class FakeEngine:
         yield Done(value=result, model=model or FakeModel())
 
     def fit(
-        self, particles: Particles, settings: Any, *, checkpoint: Path | None = None, resume: bool = False
+        self,
+        particles: Particles,
+        settings: Any,
+        *,
+        checkpoint: Path | None = None,
+        resume: bool = False,
+        enough: Flag | None = None,
     ) -> Iterator[Event]:
         yield from self._work(particles, settings, None, checkpoint, resume)
         yield Done(value=FakeModel(), model=FakeModel())
@@ -127,6 +135,7 @@ class FakeEngine:
                 self.on_event()
             if self.failure is not None:
                 raise self.failure
+            yield Loss(1, 2, 5.5, {"reconstruction": 5.0, "prior": 0.5})
             yield Progress("training", 0.9)
         finally:
             self.closed = True

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from threading import Event as Flag
+from typing import TypeAlias
 
 from napari_harmony.engine.events import Done, Event
 from napari_harmony.engine.memory import is_out_of_memory
+from napari_harmony.engine.pace import remember
 from napari_harmony.engine.rescaled import in_original_pixels, rescaled_for
 from napari_harmony.engine.run import Run
 from napari_harmony.engine.settings import Settings
@@ -19,22 +22,39 @@ from napari_harmony.models import HarmonyModel
 from napari_harmony.particles.dataset import Particles
 from napari_harmony.results import Result
 
+AnyRun: TypeAlias = Run | VolumeRun
+Events: TypeAlias = Generator[Event, None, None]
+
 
 def fit(
-    particles: Particles, settings: Settings, *, checkpoint: Path | None = None, resume: bool = False
+    particles: Particles,
+    settings: Settings,
+    *,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    enough: Flag | None = None,
+    model: HarmonyModel | None = None,
+    rescale: bool = False,
 ) -> Iterator[Event]:
     """Search the particles and train a Harmony network on them; ends with ``Done(model, model)``.
 
     Parameters
     ----------
+    model : one whose training goes on with these particles; it stays as it is, and the new one has its classes
+    rescale : bring particles of another pixel size or box to those of ``model``
     checkpoint : folder to keep the state of the run in; None keeps nothing
     resume : continue from the state in ``checkpoint``
+    enough : when it is set, from whichever thread, the run ends soon with what it has; what was left out for that is
+        said in a warning of the result that begins with "Stopped early"
 
     Raises
     ------
     InputError for input that cannot be used, InferenceError for a run that failed; both in one sentence.
     """
-    run = _run(particles, settings, checkpoint, resume)
+    if model is not None:
+        yield from _in_words(_tune(particles, settings, model, checkpoint, resume, enough, rescale))
+        return
+    run = _run(particles, settings, checkpoint, resume, enough)
     check_references(settings.references)
     yield from _in_words(_fit(run))
 
@@ -46,6 +66,7 @@ def align(
     model: HarmonyModel | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
+    enough: Flag | None = None,
     rescale: bool = False,
 ) -> Iterator[Event]:
     """Class, pose and content of every particle; ends with ``Done(result, model)``.
@@ -57,10 +78,9 @@ def align(
     given = particles
     if model is not None and rescale:
         particles = rescaled_for(given, model.card)
-    run = _run(particles, settings, checkpoint, resume)
-    if model is not None and model.card.dimensions != particles.dimensions:
-        of, these = ("images", "subtomograms") if model.card.dimensions == 2 else ("subtomograms", "images")
-        raise InputError(f"The model is of {of}, but these are {these}: train one on them, or choose another model.")
+    run = _run(particles, settings, checkpoint, resume, enough)
+    if model is not None:
+        _check_dimensions(model, particles)
     if model is not None and particles.dimensions == 3:
         settings.check_model()
     if model is None:
@@ -69,12 +89,12 @@ def align(
     yield from _in_words(events if particles is given else in_original_pixels(events, particles, given))
 
 
-def cluster(particles: Particles, result: Result, settings: Settings) -> Iterator[Event]:
+def cluster(particles: Particles, result: Result, settings: Settings, *, enough: Flag | None = None) -> Iterator[Event]:
     """Group the content codes of an earlier result anew and average again; ends with ``Done(result)``.
 
-    Poses start from those of ``result``. Errors as for :func:`fit`.
+    Poses start from those of ``result``. ``enough`` and errors as for :func:`fit`.
     """
-    yield from _in_words(_cluster(_run(particles, settings, None, False), result))
+    yield from _in_words(_cluster(_run(particles, settings, None, False, enough), result))
 
 
 def average_classes(
@@ -89,24 +109,55 @@ def average_classes(
     yield from _in_words(reaverage.average_classes(particles, result, classes, device))
 
 
-def _run(particles: Particles, settings: Settings, checkpoint: Path | None, resume: bool) -> Run | VolumeRun:
+def _run(
+    particles: Particles, settings: Settings, checkpoint: Path | None, resume: bool, enough: Flag | None
+) -> AnyRun:
     """The run that fits the particles."""
     settings.check_defocus(particles.dimensions, particles.ctf is not None)
     if particles.dimensions == 3:
-        return VolumeRun(particles, settings, checkpoint, resume)
+        return VolumeRun(particles, settings, checkpoint, resume, enough)
     settings.check_images()
-    return Run(particles, settings, checkpoint, resume)
+    return Run(particles, settings, checkpoint, resume, enough)
 
 
-def _fit(run: Run | VolumeRun) -> Iterator[Event]:
-    _, model = yield from run.fit()
+def _fit(run: AnyRun) -> Events:
+    _, model = yield from run.clock.watch(run.fit())
     model = _signed(model, run.particles)
-    yield Done(model, model)
+    yield _done(run, model, model)
 
 
-def _align(run: Run | VolumeRun) -> Iterator[Event]:
-    result, model = yield from run.fit()
-    yield Done(result, _signed(model, run.particles))
+def _tune(
+    particles: Particles,
+    settings: Settings,
+    model: HarmonyModel,
+    checkpoint: Path | None,
+    resume: bool,
+    enough: Flag | None,
+    rescale: bool,
+) -> Events:
+    from napari_harmony.engine.finetune import FineTuning, VolumeFineTuning, tuning_settings
+
+    _check_dimensions(model, particles)
+    settings = tuning_settings(settings, model.card)
+    settings.check_defocus(particles.dimensions, particles.ctf is not None)
+    used = rescaled_for(particles, model.card) if rescale else particles
+    tuning = VolumeFineTuning if particles.dimensions == 3 else FineTuning
+    run = tuning(used, settings, checkpoint, resume, enough)
+    _, tuned = yield from run.clock.watch(run.tune(model))
+    tuned = _signed(tuned, particles)
+    yield _done(run, tuned, tuned)
+
+
+def _check_dimensions(model: HarmonyModel, particles: Particles) -> None:
+    """Raise ``InputError`` where a model is of images and the particles are subtomograms, or the other way round."""
+    if model.card.dimensions != particles.dimensions:
+        of, these = ("images", "subtomograms") if model.card.dimensions == 2 else ("subtomograms", "images")
+        raise InputError(f"The model is of {of}, but these are {these}: train one on them, or choose another model.")
+
+
+def _align(run: AnyRun) -> Events:
+    result, model = yield from run.clock.watch(run.fit())
+    yield _done(run, result, _signed(model, run.particles))
 
 
 def _signed(model: HarmonyModel, particles: Particles) -> HarmonyModel:
@@ -115,14 +166,21 @@ def _signed(model: HarmonyModel, particles: Particles) -> HarmonyModel:
     return replace(model, card=replace(model.card, trained_on=name, trained=date.today().isoformat()))
 
 
-def _apply(run: Run | VolumeRun, model: HarmonyModel) -> Iterator[Event]:
-    result = yield from run.apply(model)
-    yield Done(result, model)
+def _apply(run: AnyRun, model: HarmonyModel) -> Events:
+    result = yield from run.clock.watch(run.apply(model))
+    yield _done(run, result, model)
 
 
-def _cluster(run: Run | VolumeRun, result: Result) -> Iterator[Event]:
-    clustered = yield from run.cluster(result)
-    yield Done(clustered, None)
+def _cluster(run: AnyRun, result: Result) -> Events:
+    clustered = yield from run.clock.watch(run.cluster(result))
+    yield _done(run, clustered, None)
+
+
+def _done(run: AnyRun, value: HarmonyModel | Result, model: HarmonyModel | None) -> Done:
+    """The last event of a run; how fast it was helps to foretell the next one."""
+    if not run.enough.warnings:
+        remember(run.pace, run.clock)
+    return Done(value, model)
 
 
 def _in_words(events: Iterator[Event]) -> Iterator[Event]:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from napari_harmony.engine.defocus import PRIOR_SPREAD, Defocus
 from napari_harmony.engine.discovery import render_averages
+from napari_harmony.engine.geometry import Geometry
 from napari_harmony.engine.halves import Agreement
-from napari_harmony.engine.preprocess import Geometry, Prepared
+from napari_harmony.engine.preprocess import Prepared
 from napari_harmony.engine.refine import Refined
 from napari_harmony.engine.search import Posterior, Templates
 from napari_harmony.engine.settings import Settings

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 
 from napari_harmony.engine.classes import centred, eliminate, fair_scores, pool, relabel, split
+from napari_harmony.engine.costs import seconds_of
+from napari_harmony.engine.counts import EXPECTED_CLASSES, Counts, Problem, total
+from napari_harmony.engine.enough import FEWER_ITERATIONS, NO_SPLIT, NOT_COMPARED, ONE_HALF, Enough
 from napari_harmony.engine.events import Preview
+from napari_harmony.engine.geometry import Geometry
 from napari_harmony.engine.halves import Agreement, compare_halves, decoy_templates, judged
-from napari_harmony.engine.preprocess import Geometry, Prepared
+from napari_harmony.engine.plans import Plan, Stage, over_cluster
+from napari_harmony.engine.preprocess import Prepared
 from napari_harmony.engine.search import (
     Arithmetic,
     Grid,
@@ -29,54 +33,10 @@ from napari_harmony.engine.search import (
     pose_grid,
 )
 from napari_harmony.engine.seeding import seed_templates
+from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.steerable import SteerableBasis, build_basis
 from napari_harmony.engine.subsets import split as split_halves
-from napari_harmony.engine.work import Work, finish, portion, shares
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Some iterations on one band. ``limit`` is in cycles per mask diameter; ``local`` keeps to the shifts found."""
-
-    limit: float
-    iterations: int
-    local: bool = False
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How hard to search.
-
-    Attributes
-    ----------
-    explore : stages of the search of each half, from random particles to too many classes
-    settle : bands at which classes are split, weighed against each other and reduced to those wanted
-    refine : last stages on all particles
-    """
-
-    explore: tuple[Stage, ...]
-    settle: tuple[float, ...]
-    refine: tuple[Stage, ...]
-
-    @property
-    def bands(self) -> list[float]:
-        """The limits of all stages, and the whole band for averages."""
-        return [*(stage.limit for stage in (*self.explore, *self.refine)), *self.settle, np.inf]
-
-
-PLANS = {
-    "fast": Plan((Stage(7, 4), Stage(10, 2)), (11,), (Stage(11, 1), Stage(15, 1, True))),
-    "balanced": Plan(
-        (Stage(7, 5), Stage(9, 3), Stage(11, 2)), (11, 13), (Stage(11, 1), Stage(15, 1, True), Stage(19, 1, True))
-    ),
-    "thorough": Plan(
-        (Stage(6, 6), Stage(7, 5), Stage(9, 4), Stage(11, 3)),
-        (11, 13, 15),
-        (Stage(11, 2), Stage(17, 2, True), Stage(21, 3, True)),
-    ),
-}
+from napari_harmony.engine.work import StagedWork, Work, finish, named, portion, shares
 
 
 @dataclass(frozen=True)
@@ -129,16 +89,26 @@ class Search:
         arithmetic: Arithmetic,
         generator: torch.Generator,
         transforms: tuple[str, ...] = ("rotation", "translation"),
+        enough: Enough | None = None,
     ) -> None:
-        self.transforms = transforms
+        self.transforms, self.enough = transforms, enough or Enough()
         self.prepared, self.arithmetic, self.generator = prepared, arithmetic, generator
         self.geometry: Geometry = prepared.geometry
         self.device = prepared.samples.device
         self.sigma = max(1.0, self.geometry.max_shift / 3)
 
+    def costs(self, operations: Iterable[Counts]) -> list[tuple[float, float]]:
+        """Portions of a stage in proportion to what its steps are expected to take."""
+        return shares(seconds_of(done) for done in operations)
+
+    @property
+    def problem(self) -> Problem:
+        """The particles as they are counted."""
+        return Problem(len(self.prepared), self.geometry, Settings(transforms=self.transforms))
+
     def part(self, rows: torch.Tensor) -> Search:
         """The search on some of the particles."""
-        return Search(self.prepared.subset(rows), self.arithmetic, self.generator, self.transforms)
+        return Search(self.prepared.subset(rows), self.arithmetic, self.generator, self.transforms, self.enough)
 
     def basis(self, limit: float) -> SteerableBasis:
         """The basis up to ``limit`` cycles per mask diameter (at most to just below Nyquist)."""
@@ -152,9 +122,10 @@ class Search:
 
     def ready(self, limits: Iterable[float]) -> Work[None]:
         """Build the bases that a search will need."""
-        # Building one takes about as long as the square of its limit; there is nothing beyond Nyquist.
-        wanted = sorted({min(limit, float(self.geometry.box)) for limit in limits})
-        for limit, span in zip(wanted, shares([limit**2 for limit in wanted]), strict=True):
+        # Limits beyond Nyquist are one.
+        wanted = {round(self.problem.cycles(limit), 1): limit for limit in limits}
+        limits = [wanted[cycles] for cycles in sorted(wanted)]
+        for limit, span in zip(limits, self.costs(self.problem.bases(limits)), strict=True):
             yield from portion(self.built(limit), *span)
 
     def grid(self, basis: SteerableBasis, local: bool) -> Grid:
@@ -183,23 +154,28 @@ class Search:
         data = self.prepared.observe(basis)
         return (yield from seed_templates(data, classes, self.grid(basis, False), self.generator))
 
-    def explore(self, classes: int, plan: Plan) -> Generator[float | Preview, None, Posterior]:
+    def explore(self, classes: int, plan: Plan) -> Work[Posterior]:
         """Search from random particles to ``classes`` classes."""
-        templates = yield from portion(self.seed(classes, plan.explore[0]), 0.0, 0.1)
-        return (yield from _rescaled(self.iterate(plan.explore, classes, templates), 0.1, 1.0))
+        n, problem, stage = len(self.prepared), self.problem, plan.explore[0]
+        looks = total(problem.looks(n, classes, plan.explore))
+        seeding, iterating = self.costs([problem.seeds(n, classes, stage.limit), looks])
+        templates = yield from portion(self.seed(classes, stage), *seeding)
+        return (yield from portion(self.iterate(plan.explore, classes, templates), *iterating))
 
-    def iterate(
-        self, stages: tuple[Stage, ...], classes: int, start: Posterior | Templates
-    ) -> Generator[float | Preview, None, Posterior]:
-        """Expectation-maximisation through ``stages``; yields fractions and a preview after each iteration."""
+    def iterate(self, stages: tuple[Stage, ...], classes: int, start: Posterior | Templates) -> Work[Posterior]:
+        """Expectation-maximisation through ``stages``, at least once; previews after each iteration."""
         posterior = start if isinstance(start, Posterior) else None
         templates = start if isinstance(start, Templates) else None
-        spans = iter(shares([s.limit**3 * (0.4 if s.local else 1.0) for s in stages for _ in range(s.iterations)]))
+        spans = iter(self.costs(self.problem.looks(len(self.prepared), classes, stages)))
         done = 0
         for stage in stages:
+            if done and self.enough.leave_out(*FEWER_ITERATIONS):
+                break
             basis = self.basis(stage.limit)
             data = self.prepared.observe(basis)
             for _ in range(stage.iterations):
+                if done and self.enough.leave_out(*FEWER_ITERATIONS):
+                    break
                 begin, end = next(spans)
                 if posterior is not None:
                     sums = yield from portion(accumulating(data, posterior, classes), begin, begin)
@@ -215,17 +191,21 @@ class Search:
 
     def settle(
         self, bands: tuple[float, ...], start: Posterior, many: int, classes: int | None
-    ) -> Generator[float | Preview, None, tuple[Posterior, int]]:
+    ) -> Work[tuple[Posterior, int]]:
         """Reduce ``many`` classes to ``classes`` (None: to those worth having), with a chance for hidden contents.
 
-        Per band: weigh the classes and drop the dispensable; split each in two; weigh again and drop again.
+        Per band: weigh the classes and drop the dispensable; split each in two; weigh again and drop again. They are
+        weighed at least once.
         """
         posterior, left = start, many
-        spans = iter(shares([b**2 * w for i, b in enumerate(bands) for w in ((1, 1.5) if i else (3, 1.5, 1.5))]))
+        wanted = min(classes or EXPECTED_CLASSES, many)
+        spans = iter(self.costs(self.problem.weighings(len(self.prepared), many, wanted, bands)))
         for i, limit in enumerate(bands):
             basis = self.basis(limit)
             data = self.prepared.observe(basis)
             for divide in (False, True, False) if i == 0 else (True, False):
+                if divide and self.enough.leave_out(*NO_SPLIT):
+                    return posterior, left
                 if divide:
                     posterior = split(data, posterior, maximise(basis, accumulate(data, posterior, left)))
                     left *= 2
@@ -240,15 +220,13 @@ class Search:
                 yield self.preview(templates, basis, after, i)
         return posterior, left
 
-    def check(
-        self, bands: tuple[float, ...], start: Posterior, many: int, classes: int
-    ) -> Generator[float | Preview, None, tuple[Posterior, int]]:
+    def check(self, bands: tuple[float, ...], start: Posterior, many: int, classes: int) -> Work[tuple[Posterior, int]]:
         """:meth:`settle`, with every particle in one of the classes that stay, as it is in the joint run."""
-        cost = sum(b**2 for b in bands)
-        share = cost / (cost + 0.3 * bands[-1] ** 2)
-        posterior, left = yield from _rescaled(self.settle(bands, start, many, classes), 0.0, share)
-        last = (Stage(bands[-1], 1, local=True),)
-        return (yield from _rescaled(self.iterate(last, left, posterior), share, 1.0)), left
+        last, n = (Stage(bands[-1], 1, local=True),), len(self.prepared)
+        weighings = total(self.problem.weighings(n, many, classes, bands))
+        settling, iterating = self.costs([weighings, *self.problem.looks(n, classes, last)])
+        posterior, left = yield from portion(self.settle(bands, start, many, classes), *settling)
+        return (yield from portion(self.iterate(last, left, posterior), *iterating)), left
 
     def _learn_sigma(self, posterior: Posterior) -> None:
         """Spread of the shifts, from the particles themselves."""
@@ -274,36 +252,54 @@ def render_averages(basis: SteerableBasis, coefficients: torch.Tensor, box: int)
     return torch.fft.fftshift(torch.fft.irfft2(spectrum, s=(box, box), norm="ortho"), dim=(1, 2))
 
 
-def discover(
-    search: Search, classes: int | None, plan: Plan
-) -> Generator[tuple[str, float] | Preview, None, Discovery]:
+def discover(search: Search, classes: int | None, plan: Plan) -> StagedWork[Discovery]:
     """Find classes and poses from nothing; yields (stage in words, fraction of it) and previews.
 
     The halves never see each other: their classes meet only in the joint run, which gives the result, and in the
     comparison, which gives its resolution.
     """
-    yield from _named("preparing the search", search.ready(plan.bands))
+    yield from named("preparing the search", search.ready(plan.bands))
     rows = split_halves(len(search.prepared), search.generator, search.prepared.subset_number)
     halves = [search.part(r.to(search.device)) for r in rows]
     many = over_cluster(classes, min(len(r) for r in rows))
-    found = []
+    found: list[Posterior] = []
     for number, half in enumerate(halves, 1):
-        found.append((yield from _named(f"searching half {number} of 2", half.explore(many, plan))))
-    search.sigma = float(np.mean([h.sigma for h in halves]))
-    union = pool(found[0], found[1], rows, many)
-    settled, kept = yield from _named("settling classes", search.settle(plan.settle, union, 2 * many, classes))
-    checks = []
-    for number, (half, start) in enumerate(zip(halves, found, strict=True), 1):
-        checks.append((yield from _named(f"checking half {number} of 2", half.check(plan.settle, start, many, kept))))
-    posterior = yield from _named("refining classes", search.iterate(plan.refine, kept, settled))
-    verdict = yield from _named("comparing halves", _compare(search, posterior, rows, halves, checks, plan))
+        if found and search.enough.leave_out(*ONE_HALF):
+            break
+        found.append((yield from named(f"searching half {number} of 2", half.explore(many, plan))))
+    search.sigma = float(np.mean([h.sigma for h in halves[: len(found)]]))
+    if len(found) == 2:
+        union, count = pool(found[0], found[1], rows, many), 2 * many
+    else:
+        union, count = (yield from named("settling classes", _placed(search, halves[0], found[0], plan))), many
+    settled, kept = yield from named("settling classes", search.settle(plan.settle, union, count, classes))
+    checks: list[tuple[Posterior, int]] = []
+    for number, (half, start) in enumerate(zip(halves, found, strict=False), 1):
+        if search.enough.leave_out(*NOT_COMPARED):
+            break
+        checks.append((yield from named(f"checking half {number} of 2", half.check(plan.settle, start, many, kept))))
+    posterior = yield from named("refining classes", search.iterate(plan.refine, kept, settled))
+    compared = len(checks) == 2 and not search.enough.leave_out(*NOT_COMPARED)
+    verdict = None
+    if compared:
+        verdict = yield from named("comparing halves", _compare(search, posterior, rows, halves, checks, plan))
     basis = search.basis(np.inf)
     summing = portion(accumulating(search.prepared.observe(basis), posterior, kept), 1.0, 1.0)
-    sums = yield from _named("comparing halves", summing)
+    sums = yield from named("comparing halves", summing)
+    if verdict is None:
+        nothing = torch.zeros(len(search.prepared), dtype=torch.bool)
+        return Discovery(posterior, sums, basis, None, nothing, search.sigma)
     margins = torch.zeros(len(search.prepared))
     margins[torch.cat(rows)] = verdict.margins
     agreement, junk = judged(verdict.agreement, margins, posterior.best().label)
     return Discovery(posterior, sums, basis, agreement, junk, search.sigma)
+
+
+def _placed(search: Search, half: Search, found: Posterior, plan: Plan) -> Work[Posterior]:
+    """All particles on the classes that were ``found`` in one half of them."""
+    basis, classes = search.basis(plan.explore[0].limit), found.class_score.shape[1]
+    templates = maximise(basis, accumulate(half.prepared.observe(basis), found, classes))
+    return centred((yield from portion(search.expect(templates, basis, False, None), 0.0, 0.3)), classes)
 
 
 @dataclass(frozen=True)
@@ -387,35 +383,3 @@ def _carried(found: Posterior, label: torch.Tensor, psi: torch.Tensor, shift: to
     # The class moves in its own frame, which the particle reaches only after its turn by psi.
     moved = torch.stack([c * x + s * y, c * y - s * x], dim=1)
     return replace(found, label=label[found.label], psi=found.psi + psi[found.label], shift=found.shift + moved)
-
-
-def over_cluster(classes: int | None, particles: int) -> int:
-    """How many classes each half starts with, so that no content is missed."""
-    wanted = 36 if classes is None else classes + max(6, classes // 2)
-    return max(2, min(wanted, particles // 8))
-
-
-def _named(
-    stage: str, work: Generator[float | Preview, None, T] | Work[T]
-) -> Generator[tuple[str, float] | Preview, None, T]:
-    """The same work, saying the stage with each fraction."""
-    while True:
-        try:
-            event = next(work)
-        except StopIteration as stop:
-            value: T = stop.value
-            return value
-        yield event if isinstance(event, Preview) else (stage, event)
-
-
-def _rescaled(
-    work: Generator[float | Preview, None, T], start: float, end: float
-) -> Generator[float | Preview, None, T]:
-    """The same work as the part from ``start`` to ``end`` of a longer one."""
-    while True:
-        try:
-            event = next(work)
-        except StopIteration as stop:
-            value: T = stop.value
-            return value
-        yield event if isinstance(event, Preview) else start + (end - start) * event

@@ -35,7 +35,10 @@ class Preview:
 
 @dataclass(frozen=True)
 class Loss:
-    """The objective while the network trains: after ``done`` of ``total`` batches, and the terms it is the sum of."""
+    """The objective while the network trains: after ``done`` of ``total`` batches, and the terms it is a sum of.
+
+    About ten a second at most; the last batch is always among them. In the sum the terms have weights.
+    """
 
     done: int
     total: int

@@ -14,9 +14,6 @@ from napari_harmony.results import Result
 if TYPE_CHECKING:
     from napari_harmony.engine.train import TrainStep
 
-#: The stage that measures it, and the seconds that it takes.
-LEAKAGE = {"measuring leakage": 1.0}
-
 
 class Traces:
     """Means over each epoch of what the added objectives log, as far as this process trained them.

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Generator
+from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -13,29 +16,31 @@ import numpy as np
 import torch
 from sklearn.mixture import GaussianMixture
 
+from napari_harmony.engine.enough import Enough
+from napari_harmony.engine.events import Loss
+from napari_harmony.engine.geometry import Geometry
 from napari_harmony.engine.insight import Traces
-from napari_harmony.engine.preprocess import Geometry, Prepared
+from napari_harmony.engine.preprocess import Prepared
+from napari_harmony.engine.schedule import BATCH, NETWORK_BOX, epochs
 from napari_harmony.engine.settings import Settings
-from napari_harmony.engine.train import TrainSettings, train
+from napari_harmony.engine.train import TrainSettings, TrainStep, train
 from napari_harmony.engine.train_state import TrainState
 from napari_harmony.engine.work import Work
 from napari_harmony.errors import InputError
-from napari_harmony.models import ContentMixture, HarmonyModel, ModelCard, PoseNetwork, Proposals
+from napari_harmony.models import (
+    ContentMixture,
+    HarmonyModel,
+    ModelCard,
+    PoseNetwork,
+    Proposals,
+    VolumePoseNetwork,
+)
 from napari_harmony.objectives import SeedPoses, SeedVolumes
 from napari_harmony.particles.dataset import Particles
 from napari_harmony.results import Result
 
-#: Edge of the network's grid; finer detail is left to the search and to refinement.
-NETWORK_BOX = 32
-#: Passes over the particles, with poses from the search and without.
-EPOCHS = {"fast": (4, 60), "balanced": (8, 120), "thorough": (40, 200)}
-#: Batches that controllers and critics of added objectives need to settle.
-ADDED_STEPS = {"fast": 400, "balanced": 1500, "thorough": 4000}
-#: Batches, and the most passes over the particles, where all particles are of one class: what still differs between
-#: them is continuous, and weak motions show up late.
-ONE_CLASS_STEPS, ONE_CLASS_EPOCHS = {"fast": 600, "balanced": 1900, "thorough": 4000}, 60
-#: The published objective is cheap per pass and slow to learn.
-EPOCHS_2022 = {"fast": 60, "balanced": 200, "thorough": 400}
+#: Seconds between two events that say how the training goes.
+LOSS_EVERY = 0.1
 
 
 def warm_up() -> None:
@@ -81,28 +86,6 @@ def model_card(geometry: Geometry, settings: Settings, box: int, classes: int, p
     )
 
 
-def epochs(settings: Settings, seeded: bool, particles: int, classes: int | None = None) -> int:
-    """Passes over the particles that a preset asks for, and that one class alone or what is added needs."""
-    if settings.objective == "harmony-2022":
-        return EPOCHS_2022[settings.preset]
-    own = EPOCHS[settings.preset][0 if seeded else 1]
-    if classes == 1:
-        own = max(own, min(ONE_CLASS_EPOCHS, _passes(ONE_CLASS_STEPS[settings.preset], particles, TrainSettings.batch)))
-    return max(own, added_epochs(settings, particles, TrainSettings.batch))
-
-
-def added_epochs(settings: Settings, particles: int, batch: int) -> int:
-    """Passes over the particles that what is added to the objective needs, 0 without."""
-    if not settings.additions:
-        return 0
-    return _passes(ADDED_STEPS[settings.preset], particles, batch)
-
-
-def _passes(steps: int, particles: int, batch: int) -> int:
-    """Passes over the particles that are at least so many batches."""
-    return math.ceil(steps / max(1, round(particles / batch)))
-
-
 def train_network(
     images: torch.Tensor,
     ctf: torch.Tensor,
@@ -110,12 +93,14 @@ def train_network(
     seeds: SeedPoses | SeedVolumes | None,
     device: torch.device,
     state_file: Path | None,
-    batch: int = TrainSettings.batch,
+    batch: int = BATCH,
     traces: Traces | None = None,
-) -> Work[Any]:
+    enough: Enough | None = None,
+    start: PoseNetwork | VolumePoseNetwork | None = None,
+) -> Work[HarmonyModel]:
     """Train the network of a card, from the state in ``state_file`` where there is one; arguments as for ``train``.
 
-    ``traces`` takes up what the steps log.
+    ``traces`` takes up what the steps log. The training ends after any batch where there was ``enough`` of it.
     """
     resume = TrainState.load(state_file) if state_file is not None and state_file.exists() else None
 
@@ -132,15 +117,36 @@ def train_network(
         device=device,
         resume=resume,
         on_epoch=keep,
+        start=start,
     )
+    network, passes = yield from _said(run, traces, enough or Enough(), card.epochs)
+    return HarmonyModel(network, replace(card, epochs=passes))
+
+
+def _said(
+    run: Generator[TrainStep, None, Any], traces: Traces | None, enough: Enough, epochs: int
+) -> Work[tuple[Any, int]]:
+    """The steps of a training as fractions of it, and now and then what the objective was.
+
+    Returns the network and how often it has seen all particles, ``epochs`` times unless there was enough before.
+    """
+    spoken = -math.inf
     while True:
         try:
             step = next(run)
         except StopIteration as stop:
-            return stop.value
+            return stop.value, epochs
         if traces is not None:
             traces.add(step)
+        if step.done == step.total or time.monotonic() - spoken >= LOSS_EVERY:
+            spoken = time.monotonic()
+            # what a term logs besides its value has a dot in its name
+            yield Loss(step.done, step.total, step.loss, {k: v for k, v in step.parts.items() if "." not in k})
         yield step.done / step.total
+        said = f"the network learned from {step.done} of {step.total} batches, so that its content codes say less"
+        if step.done < step.total and enough.leave_out("training", said):
+            run.close()
+            return step.network.eval(), step.epoch
 
 
 def training_state(folder: Path | None, resume: bool) -> Path | None:

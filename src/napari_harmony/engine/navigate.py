@@ -62,7 +62,7 @@ def navigation_of(
         device=where,
     )
     try:
-        found: Navigation = yield from clock.follow("finding directions", work)
+        found: Navigation = yield from clock.watch(clock.follow("finding directions", work))
     except ValueError as error:
         raise InputError(f"No directions can be found: {error}.") from error
     yield Done(found, model)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from napari_harmony.engine.geometry import Geometry, name_of, working_geometry
 from napari_harmony.engine.search import Observations
 from napari_harmony.engine.steerable import SteerableBasis
 from napari_harmony.engine.subsets import subsets_of
@@ -24,40 +25,11 @@ if TYPE_CHECKING:
 
 #: Images per read.
 BATCH = 512
-#: Edge of the working grid: finer detail is Fourier-cropped away.
-LARGEST = 64
 #: Where the background holds less than the first share of the power, images count as free of noise, and the second of
 #: their power as variation between objects of one content.
 CLEAN, VARIATION = 0.01, 0.3
 #: Smallest standard deviation of the background, of that of the whole image, that contrast is measured by.
 LEAST_NOISE = 0.1
-#: Smallest number of particles, and of pixels across, that a run makes sense with.
-LEAST_BOX = 16
-#: Smallest mask diameter in pixels of the working grid.
-LEAST_MASK = 4
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """Lengths of a run in pixels of the working grid.
-
-    Attributes
-    ----------
-    source_box, box : edge of the stored and of the working images
-    pixel_size : angstrom per working pixel
-    mask_radius, max_shift : working pixels
-    """
-
-    source_box: int
-    box: int
-    pixel_size: float
-    mask_radius: float
-    max_shift: float
-
-    @property
-    def scale(self) -> float:
-        """Source pixels per working pixel."""
-        return self.source_box / self.box
 
 
 @dataclass(frozen=True)
@@ -129,37 +101,8 @@ def _azimuthal_power(ctf: torch.Tensor, basis: SteerableBasis) -> torch.Tensor:
     return rings[:, low] * (1 - high_share) + rings[:, low + 1] * high_share
 
 
-def name_of(particles: Particles) -> str:
-    """What messages call the particles."""
-    return str(particles.path or "the layer")
-
-
-def working_geometry(particles: Particles, settings: Settings, largest: int = LARGEST) -> Geometry:
-    """Choose the working grid of images or volumes: the source's own, or Fourier-cropped to ``largest`` across."""
-    source, pixel = particles.box, particles.pixel_size
-    things, unit = ("volumes", "voxels") if particles.dimensions == 3 else ("images", "pixels")
-    if source < LEAST_BOX:
-        raise InputError(
-            f"{name_of(particles)}: the {things} are {source} {unit} wide; at least {LEAST_BOX} are needed."
-        )
-    box = min(source, largest)
-    scale = source / box
-    diameter = settings.mask_diameter / pixel if settings.mask_diameter is not None else 0.9 * source
-    reach = settings.max_shift / pixel if settings.max_shift is not None else 0.16 * source
-    if not LEAST_MASK * scale <= diameter <= source:
-        raise InputError(
-            f"mask diameter: {settings.mask_diameter:g} A is {diameter:.1f} {unit}; "
-            f"give {LEAST_MASK * scale * pixel:g} to {source * pixel:g} A for this {source}-{unit[:-1]} box."
-        )
-    if not 0 <= reach <= source / 2:
-        raise InputError(
-            f"max shift: {settings.max_shift:g} A is beyond half the box; give up to {source * pixel / 2:g} A."
-        )
-    return Geometry(source, box, pixel * scale, 0.5 * diameter / scale, reach / scale)
-
-
 def prepare(
-    particles: Particles, settings: Settings, device: torch.device, largest: int = LARGEST
+    particles: Particles, settings: Settings, device: torch.device, largest: int | None = None
 ) -> Work[Prepared]:
     """Read, check, normalise, whiten and Fourier-crop all particles; yields the fraction done, returns ``Prepared``.
 

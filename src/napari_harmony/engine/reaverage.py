@@ -18,8 +18,9 @@ from napari_harmony.engine.clock import Clock
 from napari_harmony.engine.defocus import refocused
 from napari_harmony.engine.devices import choose_arithmetic, choose_device
 from napari_harmony.engine.events import Done, Event
+from napari_harmony.engine.geometry import Geometry, name_of
 from napari_harmony.engine.posteriors import known_poses
-from napari_harmony.engine.preprocess import Geometry, name_of, prepare
+from napari_harmony.engine.preprocess import prepare
 from napari_harmony.engine.search import Posterior, Sums, accumulating, maximise, pose_grid
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.subsets import split
@@ -77,7 +78,7 @@ def average_classes(
     members = subset(replace(refocused(particles, result.table), metadata=None), rows)
     clock = Clock({_READING: 1.0, _AVERAGING: 1.0})
     run = _average_volumes if result.dimensions == 3 else _average_images
-    yield Done((yield from run(members, result, rows, wanted, settings, clock)))
+    yield Done((yield from clock.watch(run(members, result, rows, wanted, settings, clock))))
 
 
 def settings_of(result: Result, device: str = "auto") -> Settings:

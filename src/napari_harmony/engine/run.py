@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
@@ -12,16 +13,18 @@ import torch
 from napari_harmony.engine.assembly import Findings, assemble
 from napari_harmony.engine.classes import centred
 from napari_harmony.engine.clock import Clock
+from napari_harmony.engine.costs import ALIKE, Task, expected
 from napari_harmony.engine.defocus import Defocus, find_defocus, with_defocus
 from napari_harmony.engine.devices import choose_arithmetic, choose_device, describe_device
-from napari_harmony.engine.discovery import PLANS, Discovery, Search, discover, over_cluster
+from napari_harmony.engine.discovery import Discovery, Search, discover
+from napari_harmony.engine.enough import ONLY_NEAR, Enough
 from napari_harmony.engine.events import Event
-from napari_harmony.engine.insight import LEAKAGE, Traces, with_insight
+from napari_harmony.engine.geometry import name_of
+from napari_harmony.engine.insight import Traces, with_insight
 from napari_harmony.engine.learning import (
     cluster_content,
     content_mixture,
     content_of,
-    epochs,
     model_card,
     network_input,
     propose,
@@ -29,8 +32,10 @@ from napari_harmony.engine.learning import (
     training_state,
     warm_up,
 )
+from napari_harmony.engine.pace import pace_of
+from napari_harmony.engine.plans import MODEL_BAND, PLANS, REFINE_BAND
 from napari_harmony.engine.posteriors import certain, known_poses
-from napari_harmony.engine.preprocess import Prepared, name_of, prepare
+from napari_harmony.engine.preprocess import Prepared, prepare
 from napari_harmony.engine.refine import Refined, refine, with_poses
 from napari_harmony.engine.saved import load_discovery, save_discovery
 from napari_harmony.engine.search import Posterior, Templates, accumulate, accumulating, maximise
@@ -38,7 +43,7 @@ from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.steerable import SteerableBasis
 from napari_harmony.engine.work import Work, portion
 from napari_harmony.errors import InputError
-from napari_harmony.models import HarmonyModel, ModelCard, PoseNetwork, Proposals
+from napari_harmony.models import HarmonyModel, ModelCard, Proposals
 from napari_harmony.objectives import SeedPoses
 from napari_harmony.particles.ctf import CtfParameters
 from napari_harmony.particles.dataset import Particles
@@ -47,8 +52,6 @@ from napari_harmony.transforms import Pose2D
 
 #: Fewer particles than this cannot be split into halves and classes.
 LEAST_PARTICLES = 4
-#: Band, in cycles per mask diameter, on which final poses are refined.
-REFINE_BAND = {"fast": 15.0, "balanced": 19.0, "thorough": 23.0}
 
 Stage = Generator[Event, None, None]
 
@@ -56,37 +59,27 @@ Stage = Generator[Event, None, None]
 class Run:
     """The stages of one run on one set of particles, each a generator of events."""
 
-    def __init__(self, particles: Particles, settings: Settings, checkpoint: Path | None, resume: bool) -> None:
+    def __init__(
+        self,
+        particles: Particles,
+        settings: Settings,
+        checkpoint: Path | None,
+        resume: bool,
+        enough: threading.Event | None = None,
+    ) -> None:
         self.particles, self.settings = particles, settings
         self.folder, self.resume = checkpoint, resume
         self.device = choose_device(settings.device)
         self.arithmetic = choose_arithmetic(self.device, settings.batch_memory)
         self.generator = torch.Generator().manual_seed(settings.seed)
-        self.clock = Clock(self._weights())
+        self.pace = pace_of(self.device.type)
+        self.clock = Clock({}, ALIKE, self.pace.known)
         self.traces = Traces(addition.name for addition in settings.additions)
+        self.enough = Enough(enough)
 
-    def _weights(self) -> dict[str, float]:
-        """Seconds that each stage takes on two cores, roughly: what matters is their ratio."""
-        n, settings = len(self.particles), self.settings
-        search = n * over_cluster(settings.classes, max(2, n // 2)) * 1.5e-4
-        learn = n * epochs(settings, seeded=True, particles=n, classes=settings.classes) * 4e-4
-        if settings.objective == "harmony-2022":
-            return {"reading": n * 2e-4, "training": learn, "proposing": n * 2e-4, "averaging": n * 1e-3} | LEAKAGE
-        return {
-            "reading": n * 2e-4,
-            "preparing the search": 3.0,
-            "searching half 1 of 2": search,
-            "searching half 2 of 2": search,
-            "settling classes": 0.6 * search,
-            "checking half 1 of 2": 0.3 * search,
-            "checking half 2 of 2": 0.3 * search,
-            "refining classes": 1.2 * search,
-            "comparing halves": 0.7 * search,
-            "training": learn,
-            "proposing": n * 2e-4,
-            "refining poses": n * 1e-3,
-            **LEAKAGE,
-        }
+    def _expect(self, task: Task, classes: int | None = None) -> None:
+        """Tell the clock how long the stages of a task should take; ``classes`` are those of a model."""
+        self.clock.weights = expected(self.particles, self.settings, task, classes, self.pace.slowness)
 
     def read(self) -> Generator[Event, None, Prepared]:
         """Prepare the particles, in an order of their own, so that their order in the file does not matter."""
@@ -112,10 +105,11 @@ class Run:
 
     def search(self, prepared: Prepared) -> Search:
         """The search on prepared particles, with the transformations that the user chose."""
-        return Search(prepared, self.arithmetic, self.generator, self.settings.transforms)
+        return Search(prepared, self.arithmetic, self.generator, self.settings.transforms, self.enough)
 
     def fit(self) -> Generator[Event, None, tuple[Result, HarmonyModel]]:
         """Classes and poses from nothing, and a network that has learned them."""
+        self._expect("fit")
         warm_up()
         prepared = yield from self.read()
         usable, rows = self.usable(prepared)
@@ -130,27 +124,32 @@ class Run:
 
     def apply(self, model: HarmonyModel) -> Generator[Event, None, Result]:
         """Place every particle on the classes of a trained model."""
-        self.clock.weights = {"reading": 1.0, "proposing": 0.5, "searching": 4.0, "refining poses": 2.0} | LEAKAGE
+        self._expect("apply", model.card.classes)
         prepared = yield from self.read()
         usable, rows = self.usable(prepared)
-        templates, search, basis = self._model_templates(model, usable)
-        proposals = yield from self.clock.follow("proposing", propose(model, usable))
-        near = _proposed(proposals, usable.geometry.box / model.card.box)
-        quick = self.settings.preset == "fast"
-        centre = near if quick else None
-        posterior = yield from self.clock.follow("searching", search.expect(templates, basis, quick, centre))
-        junk = torch.zeros(len(usable), dtype=torch.bool)
-        found = Discovery(
-            posterior, accumulate(usable.observe(basis), posterior, len(templates)), basis, None, junk, search.sigma
-        )
+        found, templates, proposals = yield from self.placed(usable, model)
         # Against the model's own averages: those of the new data would drift from its frame.
-        work = self._finish(usable, rows, found, basis, proposals, templates=templates)
+        work = self._finish(usable, rows, found, found.basis, proposals, templates=templates)
         findings = yield from self.clock.follow("refining poses", work)
         return (yield from self._result(prepared, replace(findings, numbered=True)))
 
+    def placed(
+        self, usable: Prepared, model: HarmonyModel
+    ) -> Generator[Event, None, tuple[Discovery, Templates, Proposals]]:
+        """The particles on the classes of a model, whose averages and proposals are given too."""
+        templates, search, basis = self._model_templates(model, usable)
+        proposals = yield from self.clock.follow("proposing", propose(model, usable))
+        near = _proposed(proposals, usable.geometry.box / model.card.box)
+        quick = self.settings.preset == "fast" or self.enough.leave_out(*ONLY_NEAR)
+        centre = near if quick else None
+        posterior = yield from self.clock.follow("searching", search.expect(templates, basis, quick, centre))
+        junk = torch.zeros(len(usable), dtype=torch.bool)
+        sums = accumulate(usable.observe(basis), posterior, len(templates))
+        return Discovery(posterior, sums, basis, None, junk, search.sigma), templates, proposals
+
     def cluster(self, result: Result) -> Generator[Event, None, Result]:
         """Group content codes anew, and let particles and averages settle on the new classes."""
-        self.clock.weights = {"reading": 1.0, "grouping": 1.0, "settling classes": 4.0, "refining poses": 2.0} | LEAKAGE
+        self._expect("cluster")
         codes = content_of(result, self.particles)
         prepared = yield from self.read()
         usable, rows = self.usable(prepared)
@@ -182,15 +181,15 @@ class Run:
             saved.with_name("training.safetensors").unlink(missing_ok=True)
         plan = PLANS[self.settings.preset]
         found = yield from self.clock.follow("preparing the search", discover(search, self.settings.classes, plan))
-        if saved is not None:
+        if saved is not None and not self.enough.warnings:
+            # A run that goes on later searches to the end.
             save_discovery(saved, found)
         return found
 
     def _learn(self, usable: Prepared, found: Discovery) -> Generator[Event, None, tuple[HarmonyModel, Proposals]]:
         """Train the network on the poses found, and let it look at every particle."""
         card, seeds = self.lesson(usable, found)
-        network = yield from self.clock.follow("training", self._train(usable, card, seeds))
-        model = HarmonyModel(network, card)
+        model = yield from self.clock.follow("training", self._train(usable, card, seeds))
         proposals = yield from self.clock.follow("proposing", propose(model, usable))
         return model, proposals
 
@@ -202,9 +201,11 @@ class Run:
         best, step = found.posterior.best(), box / usable.geometry.box
         return card, SeedPoses(-best.psi, -best.shift * step, best.weight, found.posterior.class_weights(classes))
 
-    def _train(self, usable: Prepared, card: ModelCard, seeds: SeedPoses | None) -> Work[PoseNetwork]:
+    def _train(self, usable: Prepared, card: ModelCard, seeds: SeedPoses | None) -> Work[HarmonyModel]:
         state = training_state(self.folder, self.resume)
-        work = train_network(*network_input(usable), card, seeds, self.device, state, traces=self.traces)
+        work = train_network(
+            *network_input(usable), card, seeds, self.device, state, traces=self.traces, enough=self.enough
+        )
         return (yield from work)
 
     def _fit_published(
@@ -213,8 +214,7 @@ class Run:
         """The published objective as it stands: the network alone gives poses and content."""
         images, _ = network_input(usable.subset(torch.arange(1, device=self.device)))
         card = model_card(usable.geometry, self.settings, images.shape[-1], self.settings.classes or 1, len(usable))
-        network = yield from self.clock.follow("training", self._train(usable, card, None))
-        model = HarmonyModel(network, card)
+        model = yield from self.clock.follow("training", self._train(usable, card, None))
         proposals = yield from self.clock.follow("proposing", propose(model, usable))
         content = proposals.content_mean.cpu().numpy()
         label = cluster_content(content, self.settings.classes, self.settings.seed)
@@ -332,7 +332,8 @@ class Run:
         result = assemble(prepared, findings, self.settings, self.particles.pixel_size, provenance)
         result = yield from self.clock.follow("measuring leakage", with_insight(result, self.traces))
         seconds = {stage: round(seconds, 2) for stage, seconds in self.clock.seconds.items()}
-        return replace(result, summary={**result.summary, "seconds": seconds})
+        warnings = [*result.warnings, *self.enough.warnings]
+        return replace(result, summary={**result.summary, "seconds": seconds, "warnings": warnings})
 
     def _with_classes(self, model: HarmonyModel, usable: Prepared, findings: Findings) -> HarmonyModel:
         """The model with its classes: averages on its grid, and where each lies in content space."""
@@ -370,7 +371,7 @@ class Run:
             raise InputError("The model holds no class averages: train it on a data set first.")
         search = self.search(usable)
         cycles = min(0.5 * card.box - 1, 0.5 * geometry.box - 1)
-        basis = search.basis(min(15.0, cycles * 2 * geometry.mask_radius / geometry.box))
+        basis = search.basis(min(MODEL_BAND, cycles * 2 * geometry.mask_radius / geometry.box))
         spectrum = torch.fft.rfft2(torch.fft.ifftshift(model.templates.to(self.device), dim=(1, 2)), norm="ortho")
         band = basis.band
         rows = torch.where(band.row > geometry.box // 2, band.row - geometry.box + card.box, band.row)

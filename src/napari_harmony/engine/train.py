@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from napari_harmony.engine.recipes import Recipe, recipe_for
+from napari_harmony.engine.schedule import BATCH
 from napari_harmony.engine.train_state import TrainState, restore, snapshot
 from napari_harmony.errors import InferenceError, InputError
 from napari_harmony.models import (
@@ -49,7 +50,7 @@ class TrainSettings:
     """
 
     epochs: int | None = None
-    batch: int = 64
+    batch: int = BATCH
     learning_rate: float | None = None
 
 
@@ -85,6 +86,7 @@ def train(
     device: torch.device | str = "cpu",
     resume: TrainState | None = None,
     on_epoch: Callable[[TrainState], None] | None = None,
+    start: Network | None = None,
 ) -> Generator[TrainStep, None, Any]:
     """Train the network that ``card`` describes.
 
@@ -100,6 +102,7 @@ def train(
     device : where to compute; the images stay where they are, batches travel
     resume : a state that ``on_epoch`` was given by a training with the same arguments
     on_epoch : called at the end of every epoch with a state that can be resumed from
+    start : a network of the same card to begin with, in place of random weights; it stays as it is
 
     Yields
     ------
@@ -121,13 +124,15 @@ def train(
     """
     settings = settings or TrainSettings()
     network = _fresh_network(card)
+    if start is not None:
+        network.load_state_dict(start.state_dict())
     _check(images, ctf_magnitude, network, seeds)
     device = torch.device(device)
     recipe = _fresh_recipe(card, seeds is not None, len(images), settings.batch)
     recipe.objective.to(device)
     epochs = settings.epochs or recipe.epochs
     network = network.to(device)
-    if isinstance(network, VolumeNetwork) and isinstance(seeds, SeedVolumes):
+    if start is None and isinstance(network, VolumeNetwork) and isinstance(seeds, SeedVolumes):
         network.start_from(seeds.templates)
     learned = [*network.parameters(), *recipe.objective.parameters()]
     optimiser = torch.optim.Adam(learned, lr=settings.learning_rate or recipe.learning_rate)

@@ -11,14 +11,14 @@ from engine_data import run
 from volume_data import example, subtomograms
 
 from napari_harmony.additions import ADDITIONS, additions_of
-from napari_harmony.engine import api, learning
+from napari_harmony.engine import api, schedule
 from napari_harmony.engine.settings import Settings
 from napari_harmony.models import HarmonyModel
 from napari_harmony.results import content_columns
 
 
 def test_subtomograms_keep_classes_and_poses_whatever_is_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(learning.ADDED_STEPS, "fast", 2)
+    monkeypatch.setitem(schedule.ADDED_STEPS, "fast", 2)
     settings = Settings(classes=3, preset="fast")
     added = run(api.align(subtomograms().particles, replace(settings, additions=additions_of(",".join(ADDITIONS)))))
     one, two = example().value.table, added.value.table

@@ -15,7 +15,7 @@ from napari_harmony.engine import api
 from napari_harmony.engine.events import Done, Event, Progress
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.train import TrainSettings, train
-from napari_harmony.engine.volumes import learning
+from napari_harmony.engine.volumes import plans
 from napari_harmony.engine.volumes.learning import published_samples, volume_card
 from napari_harmony.engine.volumes.run import VolumeRun
 from napari_harmony.errors import InputError
@@ -31,7 +31,7 @@ SETTINGS = Settings(classes=2, preset="fast", objective="harmony-2022")
 def brief() -> Iterator[None]:
     """Train for one pass."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(learning, "STEPS_2022", dict.fromkeys(learning.STEPS_2022, 1))
+        patch.setattr(plans, "STEPS_2022", dict.fromkeys(plans.STEPS_2022, 1))
         yield
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_harmony.analysis.fsc import of_classes, worse_of
 from napari_harmony.engine.assembly import UNKNOWN_ANGLE, junk_frames, no_agreement, originals, warnings_of
-from napari_harmony.engine.preprocess import Geometry
+from napari_harmony.engine.geometry import Geometry
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.volumes.discovery import Discovery
 from napari_harmony.engine.volumes.prepare import Prepared

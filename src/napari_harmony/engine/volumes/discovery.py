@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import numpy as np
 import torch
 
 from napari_harmony.engine.classes import eliminate
+from napari_harmony.engine.costs import seconds_of
+from napari_harmony.engine.counts import Counts, total
+from napari_harmony.engine.enough import FEWER_ITERATIONS, NO_SPLIT, NOT_COMPARED, ONE_HALF, Enough
 from napari_harmony.engine.events import Preview
 from napari_harmony.engine.halves import Agreement, judged
+from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.subsets import split as split_halves
 from napari_harmony.engine.volumes.classes import fair_scores, split
+from napari_harmony.engine.volumes.counts import EXPECTED_CLASSES, Problem
 from napari_harmony.engine.volumes.frames import laid, onto_classes, onto_references
 from napari_harmony.engine.volumes.halves import Alignment, compare_halves, decoy_templates
-from napari_harmony.engine.volumes.plans import ALL_ROTATIONS, EVERYWHERE, NEARBY, Plan, Stage
+from napari_harmony.engine.volumes.plans import ALL_ROTATIONS, EVERYWHERE, NEARBY, Plan, Stage, over_cluster
 from napari_harmony.engine.volumes.posteriors import carried, centred, pool, relabel
 from napari_harmony.engine.volumes.prepare import Prepared
 from napari_harmony.engine.volumes.references import LOOKED_AT, References, looks_inverted
@@ -35,10 +39,8 @@ from napari_harmony.engine.volumes.search import (
 from napari_harmony.engine.volumes.seeding import seed_templates
 from napari_harmony.engine.volumes.start import Anchors
 from napari_harmony.engine.volumes.symmetry import Symmetry, axes_of
-from napari_harmony.engine.work import Work, portion, shares
+from napari_harmony.engine.work import StagedWork, Work, named, portion, shares
 from napari_harmony.transforms import so3, soft_sphere
-
-T = TypeVar("T")
 
 
 class Search:
@@ -52,19 +54,31 @@ class Search:
         anchors: Anchors | None = None,
         symmetry: str = "C1",
         references: References | None = None,
+        enough: Enough | None = None,
     ) -> None:
         self.prepared, self.generator, self.transforms = prepared, generator, transforms
+        self.enough = enough or Enough()
         self.anchors, self.symmetry = anchors, Symmetry.of(symmetry, prepared.energy.device)
         self.references = references
         self.geometry, self.device = prepared.geometry, prepared.energy.device
         self.mask = soft_sphere(self.geometry.box, self.geometry.mask_radius, self.device)
         self.sigma = max(1.0, self.geometry.max_shift / 3)
 
+    def costs(self, operations: Iterable[Counts]) -> list[tuple[float, float]]:
+        """Portions of a stage in proportion to what its steps are expected to take."""
+        return shares(seconds_of(done) for done in operations)
+
+    @property
+    def problem(self) -> Problem:
+        """The particles as they are counted."""
+        settings = Settings(transforms=self.transforms, symmetry=self.symmetry.name)
+        return Problem(len(self.prepared), self.geometry, settings)
+
     def part(self, rows: torch.Tensor) -> Search:
         """The search on some of the particles."""
         anchors = None if self.anchors is None else self.anchors.subset(rows)
-        name, references = self.symmetry.name, self.references
-        return Search(self.prepared.subset(rows), self.generator, self.transforms, anchors, name, references)
+        also = (self.symmetry.name, self.references, self.enough)
+        return Search(self.prepared.subset(rows), self.generator, self.transforms, anchors, *also)
 
     def sums(self, data: Observations, posterior: Posterior, classes: int) -> Sums:
         """What the particles say of each class, its symmetry heeded."""
@@ -164,7 +178,7 @@ class Search:
         known = self.anchors is not None or self.references is not None or "rotation" not in self.transforms
         if known or len(self.symmetry) == 1:
             return (yield from self.explore(classes, stages))
-        plain = Search(self.prepared, self.generator, self.transforms)
+        plain = Search(self.prepared, self.generator, self.transforms, enough=self.enough)
         found = yield from portion(plain.explore(classes, stages), 0.0, 0.7)
         self.sigma = plain.sigma
         data = self.data(stages[0].limit)
@@ -180,8 +194,11 @@ class Search:
         if self.anchors is not None and not self.anchors.free_rot and self.references is None:
             posterior = yield from portion(self.divide(self.anchors.posterior(), first, classes), 0.0, 0.3)
             return (yield from portion(self.iterate(stages, classes, posterior), 0.3, 1.0))
-        templates = yield from portion(self.seeds(first, classes), 0.0, 0.2)
-        return (yield from portion(self.iterate(stages, classes, templates), 0.2, 1.0))
+        n, problem = len(self.prepared), self.problem
+        looks = total(problem.looks(n, classes, stages))
+        seeding, iterating = self.costs([problem.seeds(n, classes, first), looks])
+        templates = yield from portion(self.seeds(first, classes), *seeding)
+        return (yield from portion(self.iterate(stages, classes, templates), *iterating))
 
     def seeds(self, stage: Stage, classes: int) -> Work[Templates]:
         """First templates: the references, then single particles, as the input turns them where it does."""
@@ -211,29 +228,41 @@ class Search:
         return relabel(posterior, sorted(count.topk(classes).indices.tolist()))
 
     def iterate(self, stages: tuple[Stage, ...], classes: int, start: Posterior | Templates) -> Work[Posterior]:
-        """Expectation-maximisation through ``stages``."""
+        """Expectation-maximisation through ``stages``, at least once; previews after each iteration."""
         posterior = start if isinstance(start, Posterior) else None
         templates = start if isinstance(start, Templates) else None
-        spans = iter(shares([s.limit**3 / s.step for s in stages for _ in range(s.iterations)]))
+        spans = iter(self.costs(self.problem.looks(len(self.prepared), classes, stages)))
+        done = 0
         for stage in stages:
+            if done and self.enough.leave_out(*FEWER_ITERATIONS):
+                break
             data = self.data(stage.limit)
             for _ in range(stage.iterations):
+                if done and self.enough.leave_out(*FEWER_ITERATIONS):
+                    break
                 if posterior is not None:
                     templates = self.average(data, posterior, classes)
                 assert templates is not None
                 posterior = yield from portion(self.expect(data, templates, stage, posterior), *next(spans))
                 posterior = centred(posterior, classes, self.symmetry)
                 self._learn_sigma(posterior)
+                done += 1
+                yield self.preview(templates, posterior, done)
         assert posterior is not None
         return posterior
 
     def settle(self, stage: Stage, start: Posterior, many: int, classes: int | None) -> Work[tuple[Posterior, int]]:
         """Reduce ``many`` classes to ``classes`` (None: to those worth having), with a chance for hidden contents.
 
-        Weigh the classes and drop the dispensable; split each in two; weigh again and drop again.
+        Weigh the classes and drop the dispensable; split each in two; weigh again and drop again. They are weighed at
+        least once.
         """
         data, posterior, left = self.data(stage.limit), start, many
-        for (begin, end), divide in zip(shares((4, 2, 2)), (False, True, False), strict=True):
+        wanted = min(classes or EXPECTED_CLASSES, many)
+        spans = self.costs(self.problem.weighings(len(self.prepared), many, wanted, stage))
+        for number, ((begin, end), divide) in enumerate(zip(spans, (False, True, False), strict=True), 1):
+            if divide and self.enough.leave_out(*NO_SPLIT):
+                break
             if divide:
                 posterior = split(data, posterior, self.average(data, posterior, left))
                 left *= 2
@@ -244,18 +273,21 @@ class Search:
             scores = fair_scores(data, posterior, after, sums, templates)
             kept = list(range(left)) if divide else eliminate(scores, classes)
             posterior, left = centred(relabel(after, kept), len(kept), self.symmetry), len(kept)
+            yield self.preview(templates, after, number)
         return posterior, left
 
     def check(self, plan: Plan, start: Posterior, many: int, classes: int) -> Work[Posterior]:
         """A half brought to ``classes`` classes as the whole is, every particle in one of them."""
-        posterior, left = yield from portion(self.settle(plan.weigh, start, many, classes), 0.0, 0.6)
-        return (yield from portion(self.iterate(plan.settle, left, posterior), 0.6, 1.0))
+        n, problem = len(self.prepared), self.problem
+        weighings = total(problem.weighings(n, many, classes, plan.weigh))
+        settling, iterating = self.costs([weighings, total(problem.looks(n, classes, plan.settle))])
+        posterior, left = yield from portion(self.settle(plan.weigh, start, many, classes), *settling)
+        return (yield from portion(self.iterate(plan.settle, left, posterior), *iterating))
 
-    def preview(self, stage: Stage, posterior: Posterior, classes: int) -> Preview:
-        """The classes as volumes, with the number of particles of each."""
-        sums = self.sums(self.data(stage.limit), posterior, classes)
-        volumes = maximise(sums, self.mask).volumes
-        return Preview(volumes.cpu().numpy(), sums.share.cpu().numpy(), 0)
+    def preview(self, templates: Templates, posterior: Posterior, iteration: int) -> Preview:
+        """The templates as volumes, with the number of particles of each."""
+        counts = torch.zeros(len(templates), device=self.device).index_add_(0, posterior.label, posterior.weight)
+        return Preview(templates.volumes.cpu().numpy(), counts.cpu().numpy(), iteration)
 
     def _learn_sigma(self, posterior: Posterior) -> None:
         """Spread of the shifts, from the particles themselves."""
@@ -284,9 +316,7 @@ class Discovery:
     sigma: float
 
 
-def discover(
-    search: Search, classes: int | None, plan: Plan
-) -> Generator[tuple[str, float] | Preview, None, Discovery]:
+def discover(search: Search, classes: int | None, plan: Plan) -> StagedWork[Discovery]:
     """Find classes and poses from nothing; yields (stage in words, fraction of it) and previews.
 
     The halves never see each other: their classes meet only in the joint run, which gives the result, and in the
@@ -298,20 +328,35 @@ def discover(
     if search.references is not None:
         # Classes beyond those that are wanted could take the place of a reference, and its frame with it.
         classes = many = max(classes or 1, len(search.references))
-    found = []
+    found: list[Posterior] = []
     for number, half in enumerate(halves, 1):
-        found.append((yield from _named(f"searching half {number} of 2", half.first(many, plan.explore))))
-    search.sigma = sum(h.sigma for h in halves) / 2
-    union = pool(found[0], found[1], rows, many)
-    settled, kept = yield from _named("settling classes", search.settle(plan.weigh, union, 2 * many, classes))
-    yield search.preview(plan.weigh, settled, kept)
-    checks = []
-    for number, (half, start) in enumerate(zip(halves, found, strict=True), 1):
-        checks.append((yield from _named(f"checking half {number} of 2", half.check(plan, start, many, kept))))
-    posterior = yield from _named("refining classes", search.iterate(plan.settle, kept, settled))
+        if found and search.enough.leave_out(*ONE_HALF):
+            break
+        found.append((yield from named(f"searching half {number} of 2", half.first(many, plan.explore))))
+    search.sigma = sum(h.sigma for h in halves[: len(found)]) / len(found)
+    if len(found) == 2:
+        union, count = pool(found[0], found[1], rows, many), 2 * many
+    else:
+        placing = _placed(search, halves[0], found[0], many, plan.explore[0])
+        union, count = (yield from named("settling classes", placing)), many
+    settled, kept = yield from named("settling classes", search.settle(plan.weigh, union, count, classes))
+    checks: list[Posterior] = []
+    for number, (half, start) in enumerate(zip(halves, found, strict=False), 1):
+        if search.enough.leave_out(*NOT_COMPARED):
+            break
+        checks.append((yield from named(f"checking half {number} of 2", half.check(plan, start, many, kept))))
+    posterior = yield from named("refining classes", search.iterate(plan.settle, kept, settled))
     posterior = onto_references(search, posterior, plan.weigh)
-    yield search.preview(plan.settle[-1], posterior, kept)
-    return (yield from _named("comparing halves", _compare(search, posterior, rows, halves, checks, plan)))
+    if len(checks) < 2 or search.enough.leave_out(*NOT_COMPARED):
+        return Discovery(posterior, (), None, torch.zeros(len(posterior), dtype=torch.bool), search.sigma)
+    return (yield from named("comparing halves", _compare(search, posterior, rows, halves, checks, plan)))
+
+
+def _placed(search: Search, half: Search, found: Posterior, classes: int, stage: Stage) -> Work[Posterior]:
+    """All particles on the classes that were ``found`` in one half of them."""
+    templates = half.average(half.data(stage.limit), found, classes)
+    placed = yield from portion(search.expect(search.data(stage.limit), templates, stage, None), 0.0, 0.3)
+    return centred(placed, classes, search.symmetry)
 
 
 def _compare(
@@ -350,20 +395,3 @@ def _compare(
         margins[rows[i]] = (real.log_evidence - fake.log_evidence).cpu()
     agreement, junk = judged(agreement, margins, joint)
     return Discovery(posterior, (first, second), agreement, junk, search.sigma)
-
-
-def over_cluster(classes: int | None, particles: int) -> int:
-    """How many classes each half starts with, so that no content is missed."""
-    wanted = 10 if classes is None else classes + max(2, classes // 2)
-    return max(1, min(wanted, particles // 4))
-
-
-def _named(stage: str, work: Work[T]) -> Generator[tuple[str, float] | Preview, None, T]:
-    """The same work, saying the stage with each fraction."""
-    while True:
-        try:
-            fraction = next(work)
-        except StopIteration as stop:
-            value: T = stop.value
-            return value
-        yield stage, fraction

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from importlib.metadata import version
 
 import numpy as np
 import torch
 
-from napari_harmony.engine.learning import added_epochs, cluster_content, content_mixture
-from napari_harmony.engine.preprocess import Geometry
+from napari_harmony.engine.geometry import Geometry
+from napari_harmony.engine.learning import cluster_content, content_mixture
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.volumes.assembly import Findings
+from napari_harmony.engine.volumes.plans import NETWORK_BOX, epochs
 from napari_harmony.engine.volumes.posteriors import certain
 from napari_harmony.engine.volumes.prepare import Prepared
 from napari_harmony.engine.volumes.search import Posterior, Templates
@@ -32,16 +32,6 @@ from napari_harmony.models.volume_encoding import join_volume_proposals
 from napari_harmony.objectives import SeedVolumes
 from napari_harmony.transforms import Pose3D, so3
 from napari_harmony.transforms.spectra import Band, regridded
-
-#: Edge of the network's grid; finer detail is left to the search and to refinement.
-NETWORK_BOX = 20
-#: Batches to learn from, and the largest number of passes over the particles.
-STEPS = {"fast": 60, "balanced": 160, "thorough": 600}
-#: Particles per batch.
-BATCH = 48
-#: The same of the published objective. Its demonstration, 200 passes, is the thorough one for 250 particles.
-STEPS_2022 = {"fast": 40, "balanced": 120, "thorough": 1000}
-BATCH_2022 = 50
 
 
 def check_published(settings: Settings) -> None:
@@ -109,14 +99,6 @@ def volume_card(geometry: Geometry, settings: Settings, classes: int, particles:
         dimensions=3,
         additions=tuple(str(addition) for addition in settings.additions),
     )
-
-
-def epochs(settings: Settings, particles: int) -> int:
-    """Passes over the particles that make up the steps of a preset."""
-    published = settings.objective == "harmony-2022"
-    steps, batch = (STEPS_2022, BATCH_2022) if published else (STEPS, BATCH)
-    own = math.ceil(steps[settings.preset] / max(1, round(particles / batch)))
-    return max(1, own, added_epochs(settings, particles, batch))
 
 
 def seeds_from(posterior: Posterior, junk: torch.Tensor, templates: torch.Tensor, box: int) -> SeedVolumes:

@@ -1,8 +1,12 @@
-"""How hard a search looks: bands, steps and iterations of its stages."""
+"""How hard a search of subtomograms looks, and how long their networks are trained."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+from napari_harmony.engine.schedule import added_epochs
+from napari_harmony.engine.settings import Settings
 
 #: Where a stage looks for a particle: at all poses; at all rotations, but near its shift; near its classes and poses.
 EVERYWHERE, ALL_ROTATIONS, NEARBY = "everywhere", "all rotations", "nearby"
@@ -52,3 +56,30 @@ PLANS = {
         (Stage(8, 15, 3, ALL_ROTATIONS), Stage(10, 8, 2, NEARBY), Stage(12, 5, 3, NEARBY)),
     ),
 }
+#: Band, in cycles per mask diameter, on which final poses are refined, and how often averages and poses take turns.
+REFINE_BAND = {"fast": 11.0, "balanced": 14.0, "thorough": 18.0}
+ROUNDS = {"fast": 1, "balanced": 2, "thorough": 3}
+
+#: Edge of the network's grid; finer detail is left to the search and to refinement.
+NETWORK_BOX = 20
+#: Batches to learn from, and the largest number of passes over the particles.
+STEPS = {"fast": 60, "balanced": 160, "thorough": 600}
+#: Particles per batch.
+BATCH = 48
+#: The same of the published objective. Its demonstration, 200 passes, is the thorough one for 250 particles.
+STEPS_2022 = {"fast": 40, "balanced": 120, "thorough": 1000}
+BATCH_2022 = 50
+
+
+def over_cluster(classes: int | None, particles: int) -> int:
+    """How many classes each half starts with, so that no content is missed."""
+    wanted = 10 if classes is None else classes + max(2, classes // 2)
+    return max(1, min(wanted, particles // 4))
+
+
+def epochs(settings: Settings, particles: int) -> int:
+    """Passes over the particles that make up the steps of a preset."""
+    published = settings.objective == "harmony-2022"
+    steps, batch = (STEPS_2022, BATCH_2022) if published else (STEPS, BATCH)
+    own = math.ceil(steps[settings.preset] / max(1, round(particles / batch)))
+    return max(1, own, added_epochs(settings, particles, batch))

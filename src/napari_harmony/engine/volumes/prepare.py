@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_harmony.engine.preprocess import Geometry, flagged, name_of, repeated, working_geometry
+from napari_harmony.engine.geometry import Geometry, name_of, working_geometry
+from napari_harmony.engine.preprocess import flagged, repeated
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.subsets import subsets_of
 from napari_harmony.engine.volumes.search import Observations
@@ -20,8 +21,6 @@ from napari_harmony.transforms.spectra import Band, half_space
 
 #: Volumes per read.
 BATCH = 32
-#: Edge of the working grid: finer detail is Fourier-cropped away.
-LARGEST = 48
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class Prepared:
 
 def prepare(particles: Particles, settings: Settings, device: torch.device) -> Work[Prepared]:
     """Read, check, normalise, whiten and Fourier-crop all subtomograms; yields the fraction done."""
-    geometry = working_geometry(particles, settings, LARGEST)
+    geometry = working_geometry(particles, settings)
     count, band = len(particles), half_space(geometry.box, geometry.box / 2 - 1, device)
     samples = torch.zeros(count, len(band.index), dtype=torch.complex64, device=device)
     flags, keys = np.full(count, "", dtype=object), np.zeros(count, np.uint64)

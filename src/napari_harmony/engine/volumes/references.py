@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from napari_harmony.engine.preprocess import Geometry
+from napari_harmony.engine.geometry import Geometry
 from napari_harmony.engine.volumes.prepare import Prepared, cropped
 from napari_harmony.engine.volumes.search import Posterior, Templates
 from napari_harmony.engine.volumes.seeding import signal_variance_of

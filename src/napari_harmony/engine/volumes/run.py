@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
@@ -10,25 +11,24 @@ import numpy as np
 import torch
 
 from napari_harmony.engine.clock import Clock
+from napari_harmony.engine.costs import ALIKE, Task, expected
 from napari_harmony.engine.devices import choose_device, describe_device
+from napari_harmony.engine.enough import FEWER_ROUNDS, ONLY_NEAR, Enough
 from napari_harmony.engine.events import Event
-from napari_harmony.engine.insight import LEAKAGE, Traces, with_insight
+from napari_harmony.engine.geometry import name_of
+from napari_harmony.engine.insight import Traces, with_insight
 from napari_harmony.engine.learning import (
-    ADDED_STEPS,
     cluster_content,
     content_of,
     train_network,
     training_state,
     warm_up,
 )
-from napari_harmony.engine.preprocess import name_of
+from napari_harmony.engine.pace import pace_of
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.volumes.assembly import Findings, assemble
-from napari_harmony.engine.volumes.discovery import Discovery, Search, discover, over_cluster
+from napari_harmony.engine.volumes.discovery import Discovery, Search, discover
 from napari_harmony.engine.volumes.learning import (
-    BATCH_2022,
-    STEPS,
-    STEPS_2022,
     check_published,
     grouped,
     model_templates,
@@ -39,7 +39,14 @@ from napari_harmony.engine.volumes.learning import (
     volume_card,
     with_classes,
 )
-from napari_harmony.engine.volumes.plans import EVERYWHERE, NEARBY, PLANS
+from napari_harmony.engine.volumes.plans import (
+    BATCH_2022,
+    EVERYWHERE,
+    NEARBY,
+    PLANS,
+    REFINE_BAND,
+    ROUNDS,
+)
 from napari_harmony.engine.volumes.posteriors import better_of, centred, known_poses
 from napari_harmony.engine.volumes.prepare import Prepared, prepare
 from napari_harmony.engine.volumes.references import References, load_references
@@ -55,9 +62,6 @@ from napari_harmony.results import Result
 
 #: Fewer particles than this cannot be split into halves and classes.
 LEAST_PARTICLES = 8
-#: Band, in cycles per mask diameter, on which final poses are refined, and how often averages and poses take turns.
-REFINE_BAND = {"fast": 11.0, "balanced": 14.0, "thorough": 18.0}
-ROUNDS = {"fast": 1, "balanced": 2, "thorough": 3}
 INVERTED = (
     "the particles fit the references better with bright and dark exchanged; invert the references, or extract the "
     "subtomograms with the other contrast"
@@ -71,42 +75,33 @@ _COARSEST = 30.0
 class VolumeRun:
     """The stages of one run on one set of subtomograms, each a generator of events."""
 
-    def __init__(self, particles: Particles, settings: Settings, checkpoint: Path | None, resume: bool) -> None:
+    def __init__(
+        self,
+        particles: Particles,
+        settings: Settings,
+        checkpoint: Path | None,
+        resume: bool,
+        enough: threading.Event | None = None,
+    ) -> None:
         self.particles, self.settings = particles, settings
         self.folder, self.resume = checkpoint, resume
         self.device = choose_device(settings.device)
         self.generator = torch.Generator().manual_seed(settings.seed)
-        self.clock = Clock(self._weights())
+        self.pace = pace_of(self.device.type)
+        self.clock = Clock({}, ALIKE, self.pace.known)
         self.traces = Traces(addition.name for addition in settings.additions)
+        self.enough = Enough(enough)
 
-    def _weights(self) -> dict[str, float]:
-        """Seconds that each stage takes on two cores, roughly: what matters is their ratio."""
-        n, preset = len(self.particles), self.settings.preset
-        search = n * over_cluster(self.settings.classes, max(2, n // 2)) * 4e-3 + 2
-        if self.settings.objective == "harmony-2022":
-            learn = 2.0 * STEPS_2022[self.settings.preset]
-            return {"reading": n * 2e-3, "training": learn, "proposing": n * 5e-3, "averaging": n * 2e-2} | LEAKAGE
-        return {
-            "reading": n * 2e-3,
-            **({"checking references": 5.0} if self.settings.references else {}),
-            "searching half 1 of 2": search,
-            "searching half 2 of 2": search,
-            "settling classes": 1.5 * search,
-            "checking half 1 of 2": 1.5 * search,
-            "checking half 2 of 2": 1.5 * search,
-            "refining classes": 1.2 * search,
-            "comparing halves": 1.5 * search,
-            "training": 0.4 * max(STEPS[preset], ADDED_STEPS[preset] if self.settings.additions else 0),
-            "proposing": n * 2e-3,
-            "refining poses": ROUNDS[self.settings.preset] * n * 2e-2,
-            **LEAKAGE,
-        }
+    def _expect(self, task: Task, classes: int | None = None) -> None:
+        """Tell the clock how long the stages of a task should take; ``classes`` are those of a model."""
+        self.clock.weights = expected(self.particles, self.settings, task, classes, self.pace.slowness)
 
     def fit(self) -> Generator[Event, None, tuple[Result, HarmonyModel]]:
         """Classes and poses from nothing, and a network that has learned them."""
         published = self.settings.objective == "harmony-2022"
         if published:
             check_published(self.settings)
+        self._expect("fit")
         warm_up()
         prepared, usable, rows = yield from self._read()
         if published:
@@ -116,7 +111,8 @@ class VolumeRun:
             usable = start.placed(usable)
         anchors = start.anchors if start is not None else None
         references = self._references(usable)
-        search = Search(usable, self.generator, self.settings.transforms, anchors, self.settings.symmetry, references)
+        also = (anchors, self.settings.symmetry, references, self.enough)
+        search = Search(usable, self.generator, self.settings.transforms, *also)
         warnings = yield from self._check_references(search)
         found = yield from self._discover(search)
         model, proposals = yield from self._learn(search, found)
@@ -129,19 +125,30 @@ class VolumeRun:
 
     def apply(self, model: HarmonyModel) -> Generator[Event, None, Result]:
         """Place every particle on the classes of a trained model."""
-        self.clock.weights = {"reading": 1.0, "proposing": 0.5, "searching": 4.0, "refining poses": 2.0} | LEAKAGE
+        self._expect("apply", model.card.classes)
         prepared, usable, rows = yield from self._read()
-        search = Search(usable, self.generator, self.settings.transforms, symmetry=self.settings.symmetry)
+        found, search, templates, proposals = yield from self.placed(usable, model)
+        # Against the model's own averages: those of the new data would drift from its frame.
+        findings = yield from self.clock.follow("refining poses", self._finish(search, rows, found, templates))
+        content = proposals.content_mean.cpu().numpy()
+        return (yield from self._result(prepared, replace(findings, content=content, numbered=True)))
+
+    def placed(
+        self, usable: Prepared, model: HarmonyModel
+    ) -> Generator[Event, None, tuple[Discovery, Search, Templates, VolumeProposals]]:
+        """The particles on the classes of a model, whose averages and proposals are given too."""
+        search = self._search(usable)
         templates = model_templates(model, usable, name_of(self.particles))
         proposals = yield from self.clock.follow("proposing", propose(model, usable))
         near = proposed(proposals, len(templates), usable.geometry.box / model.card.box)
         posterior = yield from self.clock.follow("searching", self._place(search, templates, near))
         junk = torch.zeros(len(usable), dtype=torch.bool)
-        found = Discovery(posterior, (), None, junk, search.sigma)
-        # Against the model's own averages: those of the new data would drift from its frame.
-        findings = yield from self.clock.follow("refining poses", self._finish(search, rows, found, templates))
-        content = proposals.content_mean.cpu().numpy()
-        return (yield from self._result(prepared, replace(findings, content=content, numbered=True)))
+        return Discovery(posterior, (), None, junk, search.sigma), search, templates, proposals
+
+    def _search(self, usable: Prepared) -> Search:
+        """The search over all orientations, without references."""
+        transforms, symmetry = self.settings.transforms, self.settings.symmetry
+        return Search(usable, self.generator, transforms, symmetry=symmetry, enough=self.enough)
 
     def _place(self, search: Search, templates: Templates, near: Posterior) -> Work[Posterior]:
         """Classes and poses on given templates: near what the network says and on a grid, whichever fits better."""
@@ -153,20 +160,22 @@ class VolumeRun:
             replace(plan.weigh, step=step, where=EVERYWHERE),
         )
         guessed = yield from portion(search.expect(data, templates, beside, near), 0.0, 0.3)
+        if self.enough.leave_out(*ONLY_NEAR):
+            return guessed
         found = yield from portion(search.expect(data, templates, grid, None), 0.3, 0.7)
         posterior, last = better_of(guessed, found), plan.settle[-1]
         return (yield from portion(search.expect(search.data(last.limit), templates, last, posterior), 0.7, 1.0))
 
     def cluster(self, result: Result) -> Generator[Event, None, Result]:
         """Group content codes anew, and let particles and averages settle on the new classes."""
-        self.clock.weights = {"reading": 1.0, "grouping": 1.0, "settling classes": 8.0, "refining poses": 2.0} | LEAKAGE
+        self._expect("cluster")
         codes = content_of(result, self.particles)
         prepared, usable, rows = yield from self._read()
         content = codes[rows]
         label = cluster_content(content, self.settings.classes, self.settings.seed)
         yield self.clock.at("grouping", 1.0)
         classes, plan = int(label.max()) + 1, PLANS[self.settings.preset]
-        search = Search(usable, self.generator, self.settings.transforms, symmetry=self.settings.symmetry)
+        search = self._search(usable)
         start = centred(
             known_poses(result.table.iloc[rows], label, usable.geometry.scale, self.device), classes, search.symmetry
         )
@@ -196,8 +205,9 @@ class VolumeRun:
         card = volume_card(usable.geometry, self.settings, classes, len(usable))
         seeds = seeds_from(found.posterior, found.junk, templates, card.box)
         state = training_state(self.folder, self.resume)
-        work = train_network(*network_input(usable, card), card, seeds, self.device, state, traces=self.traces)
-        model = HarmonyModel((yield from self.clock.follow("training", work)), card)
+        data = network_input(usable, card)
+        work = train_network(*data, card, seeds, self.device, state, traces=self.traces, enough=self.enough)
+        model = yield from self.clock.follow("training", work)
         proposals = yield from self.clock.follow("proposing", propose(model, usable))
         return model, proposals
 
@@ -207,8 +217,10 @@ class VolumeRun:
         """The published objective as it stands: the network alone gives poses and content."""
         card = volume_card(usable.geometry, self.settings, self.settings.classes or 1, len(usable))
         state = training_state(self.folder, self.resume)
-        work = train_network(*network_input(usable, card), card, None, self.device, state, BATCH_2022)
-        model = HarmonyModel((yield from self.clock.follow("training", work)), card)
+        work = train_network(
+            *network_input(usable, card), card, None, self.device, state, BATCH_2022, enough=self.enough
+        )
+        model = yield from self.clock.follow("training", work)
         proposals = yield from self.clock.follow("proposing", propose(model, usable))
         content = proposals.content_mean.cpu().numpy()
         posterior = grouped(proposals, content, self.settings, usable.geometry.box / card.box)
@@ -230,7 +242,8 @@ class VolumeRun:
         result = assemble(prepared, findings, self.settings, self.particles.pixel_size, provenance)
         result = yield from self.clock.follow("measuring leakage", with_insight(result, self.traces))
         seconds = {stage: round(seconds, 2) for stage, seconds in self.clock.seconds.items()}
-        return replace(result, summary={**result.summary, "seconds": seconds})
+        warnings = [*result.warnings, *self.enough.warnings]
+        return replace(result, summary={**result.summary, "seconds": seconds, "warnings": warnings})
 
     def _usable(self, prepared: Prepared) -> tuple[Prepared, np.ndarray]:
         """The usable particles, sorted by their fingerprints, and their rows in the input."""
@@ -271,7 +284,8 @@ class VolumeRun:
             saved.unlink()
         plan = PLANS[self.settings.preset]
         found = yield from self.clock.follow("searching half 1 of 2", discover(search, self.settings.classes, plan))
-        if saved is not None:
+        if saved is not None and not self.enough.warnings:
+            # A run that goes on later searches to the end.
             save_discovery(saved, found)
         return found
 
@@ -284,6 +298,8 @@ class VolumeRun:
         rounds = ROUNDS[self.settings.preset] if templates is None else 1
         placed = posterior
         for done in range(rounds):
+            if done and self.enough.leave_out(*FEWER_ROUNDS):
+                break
             work = self._refine(search, placed, classes, found.sigma, templates)
             refined = yield from portion(work, 0.9 * done / rounds, 0.9 * (done + 1) / rounds)
             placed = with_poses(posterior, refined.rotation, refined.shift)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_harmony.engine.preprocess import name_of
+from napari_harmony.engine.geometry import name_of
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.volumes.prepare import Prepared
 from napari_harmony.engine.volumes.search import Posterior

@@ -1,0 +1,120 @@
+"""How long the stages of a run are expected to take.
+
+The operations are counted (``counts``) and multiplied by what each took on one core of a machine of 2024 (measured with
+``benchmarks/time_left.py``: non-negative least squares over the stages of eleven runs of images and four of
+subtomograms), then by how much slower this machine was in earlier runs, where there were any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, TypeAlias
+
+from napari_harmony.engine import counts
+from napari_harmony.engine.counts import Counts
+from napari_harmony.engine.geometry import working_geometry
+from napari_harmony.engine.settings import Settings
+from napari_harmony.engine.volumes import counts as volume_counts
+from napari_harmony.particles.dataset import Particles
+
+#: What is done with particles: a network is fitted to them, they are placed on a model, or grouped anew.
+Task: TypeAlias = Literal["fit", "apply", "cluster"]
+
+#: Seconds per operation.
+SECONDS = {
+    "analysed": 8.6e-11,
+    "averaged": 3.6e-11,
+    "basis": 1.4e-3,
+    "batch": 8.1e-2,
+    "best": 8.5e-9,
+    "first basis": 1.6,
+    "inserted": 5e-8,
+    "library": 0.15,
+    "look": 4.1e-3,
+    "matched": 4.5e-11,
+    "measured": 3.8e-3,
+    "moved": 1.6e-8,
+    "multiplied": 6.9e-12,
+    "pixel": 9.2e-8,
+    "proposed": 1.0e-4,
+    "refined": 3.0e-11,
+    "sampled": 3.3e-8,
+    "scored": 2.1e-9,
+    "shifted": 4e-8,
+    "transformed": 1.6e-7,
+    "volume batch": 0.77,
+    "volume measured": 6.9e-3,
+    "volume proposed": 1.4e-3,
+    "volume refined": 7e-7,
+    "voxel": 6e-8,
+}
+
+SEARCH, NETWORK = "search", "network"
+#: Stages whose speeds go together. How fast files are read says little about the others, nor does how fast steerable
+#: bases are built, which is done once per process.
+ALIKE = {
+    **dict.fromkeys(("training", "proposing"), NETWORK),
+    **dict.fromkeys(
+        (
+            "checking references",
+            "searching half 1 of 2",
+            "searching half 2 of 2",
+            "searching",
+            "settling classes",
+            "checking half 1 of 2",
+            "checking half 2 of 2",
+            "refining classes",
+            "comparing halves",
+            "refining poses",
+            "averaging",
+        ),
+        SEARCH,
+    ),
+}
+
+
+def seconds_of(operations: Counts) -> float:
+    """Seconds on the machine where they were measured."""
+    return sum(SECONDS[name] * number for name, number in operations.items())
+
+
+def expected(
+    particles: Particles,
+    settings: Settings,
+    task: Task = "fit",
+    classes: int | None = None,
+    slowness: Mapping[str, float] | None = None,
+) -> dict[str, float]:
+    """Seconds per stage.
+
+    Parameters
+    ----------
+    classes : of the model, where particles are placed on one
+    slowness : by the words of ``ALIKE``, how many times slower than the machine of ``SECONDS`` this one is
+
+    Raises
+    ------
+    InputError : box, mask or shift do not fit each other
+    """
+    stages, slow = operations_of(particles, settings, task, classes), slowness or {}
+    return {stage: seconds_of(done) * slow.get(ALIKE.get(stage, ""), 1.0) for stage, done in stages.items()}
+
+
+def operations_of(
+    particles: Particles, settings: Settings, task: Task = "fit", classes: int | None = None
+) -> dict[str, Counts]:
+    """Operations per stage; parameters and errors as for :func:`expected`."""
+    geometry, published = working_geometry(particles, settings), settings.objective == "harmony-2022"
+    if particles.dimensions == 3:
+        volumes = volume_counts.Problem(len(particles), geometry, settings)
+        if task == "apply":
+            return volume_counts.of_a_model(volumes, classes)
+        if task == "cluster":
+            return volume_counts.of_a_grouping(volumes)
+        return volume_counts.of_the_published(volumes) if published else volume_counts.of_a_fit(volumes)
+    images = counts.Problem(len(particles), geometry, settings)
+    if task == "apply":
+        return counts.of_a_model(images, classes)
+    if task == "cluster":
+        return counts.of_a_grouping(images)
+    return counts.of_the_published(images) if published else counts.of_a_fit(images)

@@ -1,0 +1,213 @@
+"""What a run on subtomograms does, stage by stage, counted in operations; see ``engine.counts``."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from napari_harmony.engine.counts import ADDED_COST, DECOYS, EXPECTED_REACH, LEAST_DECOYS, MEASURED, Counts, total
+from napari_harmony.engine.geometry import Geometry
+from napari_harmony.engine.settings import Settings
+from napari_harmony.engine.volumes.plans import (
+    BATCH,
+    BATCH_2022,
+    EVERYWHERE,
+    NEARBY,
+    NETWORK_BOX,
+    PLANS,
+    REFINE_BAND,
+    ROUNDS,
+    Stage,
+    epochs,
+    over_cluster,
+)
+
+#: Classes that a run is expected to find where it chooses their number.
+EXPECTED_CLASSES = 4
+#: Particles among which first templates are chosen; entries of a particle's posterior; looks of its refinement.
+CANDIDATES, ENTRIES, NEWTON_STEPS = 120, 3, 7
+#: Turns and shifts beside a pose that are tried.
+TURNS_NEARBY, SHIFTS_NEARBY = 27, 7
+#: A batch of the published objective, in batches of Harmony alone.
+PUBLISHED_COST = 2.0
+#: Numbers of turned templates held at a time.
+BLOCK = 40_000_000
+#: Degrees that rotations may differ from those of the input where nothing else is said, and the coarsest grid.
+LOCAL, COARSEST = 30.0, 30.0
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The subtomograms of a run: ``count`` of them, on the working grid, and how they are looked at."""
+
+    count: int
+    geometry: Geometry
+    settings: Settings
+
+    def samples(self, limit: float) -> float:
+        """Fourier samples of a volume on a band of ``limit`` cycles per mask diameter."""
+        return 2 / 3 * math.pi * self.cycles(limit) ** 3
+
+    def cycles(self, limit: float) -> float:
+        """Cycles per box of ``limit`` cycles per mask diameter, to just below Nyquist."""
+        whole = limit * self.geometry.box / (2 * self.geometry.mask_radius)
+        return min(whole, 0.5 * self.geometry.box - 1)
+
+    @property
+    def cells(self) -> float:
+        """Cells of a padded volume."""
+        return float((2 * self.geometry.box) ** 3)
+
+    @property
+    def order(self) -> int:
+        """Elements of the symmetry group."""
+        letter, number = re.fullmatch("([CD])([0-9]+)", self.settings.symmetry).groups()  # type: ignore[union-attr]
+        return int(number) * (2 if letter == "D" else 1)
+
+    def rotations(self, step: float) -> float:
+        """Rotations that are tried, ``step`` degrees apart."""
+        if "rotation" not in self.settings.transforms:
+            return 1.0
+        everywhere = 8 * math.pi**2 / math.radians(step) ** 3 / self.order
+        if self.settings.start != "input":
+            return everywhere
+        cone = 4 / 3 * math.pi * ((self.settings.local_search or LOCAL) / step) ** 3
+        return min(everywhere, max(1.0, cone * (360 / step if self.settings.free_rot else 1)))
+
+    def shifts(self, limit: float, local: bool) -> float:
+        """Shifts that are tried on a band: all, or those near the ones found."""
+        if "translation" not in self.settings.transforms:
+            return 1.0
+        if local:
+            return SHIFTS_NEARBY
+        steps = EXPECTED_REACH * self.geometry.max_shift * 4 * self.cycles(limit) / self.geometry.box
+        return max(1.0, 4 / 3 * math.pi * steps**3)
+
+    def look(self, count: float, classes: float, stage: Stage, known: bool = True) -> Counts:
+        """One expectation step of ``count`` volumes, poses ``known`` from before, and the averages it starts from."""
+        samples, shifts = self.samples(stage.limit), self.shifts(stage.limit, known and stage.where != EVERYWHERE)
+        common = {"inserted": count * ENTRIES * samples * self.order, "transformed": classes * self.cells}
+        if stage.where == NEARBY and known:
+            poses = count * ENTRIES * TURNS_NEARBY
+            return common | {
+                "sampled": poses * samples,
+                "shifted": count * ENTRIES * shifts * samples,
+                "matched": poses * shifts * samples,
+            }
+        rotations = self.rotations(stage.step)
+        blocks = math.ceil(rotations * classes * samples / BLOCK)
+        return common | {
+            "sampled": rotations * classes * samples,
+            "shifted": blocks * count * shifts * samples,
+            "matched": count * shifts * rotations * classes * samples,
+            "best": count * shifts * rotations * classes,
+        }
+
+    def looks(self, count: float, classes: float, stages: Iterable[Stage]) -> list[Counts]:
+        """The iterations of some stages."""
+        return [self.look(count, classes, s) for s in stages for _ in range(s.iterations)]
+
+    def seeds(self, count: float, classes: int, stage: Stage) -> Counts:
+        """First templates, single particles."""
+        return total(classes * [self.look(min(count, CANDIDATES), 1, stage, False)])
+
+    def weighings(self, count: float, many: float, kept: float, weigh: Stage) -> list[Counts]:
+        """Classes weighed, split in two and weighed again."""
+        return [self.look(count, classes, weigh) for classes in (many, 2 * kept, 2 * kept)]
+
+    def compared(self, classes: int) -> Counts:
+        """Averages of halves and their decoys aligned, and particles scored against those of the other half."""
+        weigh = PLANS[self.settings.preset].weigh
+        volumes = 1 + max(DECOYS, math.ceil(LEAST_DECOYS / classes))
+        fits = [self.look(volumes, 1, weigh, False), self.look(1, 1, weigh, False), self.look(1, 1, weigh, False)]
+        scored = [self.look(self.count / 2, classes, weigh) for _ in range(4)]
+        return total([*(classes * fits), *scored, {"transformed": classes * volumes * self.cells}])
+
+    def refined(self, limit: float, rounds: int) -> Counts:
+        """Poses and averages refined in turn, and averages on the whole band."""
+        samples = self.samples(limit)
+        return {
+            "volume refined": self.count * rounds * NEWTON_STEPS * samples,
+            "inserted": self.count * self.order * (rounds * samples + self.samples(math.inf)),
+        }
+
+    def read(self) -> Counts:
+        """Volumes read and transformed."""
+        return {"voxel": self.count * self.geometry.source_box**3}
+
+    def learned(self) -> Counts:
+        """Batches that the network learns from, in full ones of Harmony alone on its usual grid."""
+        published = self.settings.objective == "harmony-2022"
+        size = BATCH_2022 if published else BATCH
+        extra = sum(ADDED_COST[addition.name] for addition in self.settings.additions)
+        own = PUBLISHED_COST if published else (1 + extra) * (min(NETWORK_BOX, self.geometry.box) / NETWORK_BOX) ** 3
+        return {"volume batch": epochs(self.settings, self.count) * self.count / size * own}
+
+    def finished(self, refined: Counts) -> dict[str, Counts]:
+        """The last stages."""
+        return {"refining poses": refined, "measuring leakage": {"volume measured": min(self.count, MEASURED)}}
+
+
+def of_a_fit(problem: Problem) -> dict[str, Counts]:
+    """Stages of a run from nothing, in their order."""
+    n, settings, plan = problem.count, problem.settings, PLANS[problem.settings.preset]
+    wanted = max(settings.classes or (1 if settings.references else EXPECTED_CLASSES), len(settings.references))
+    many = wanted if settings.references else over_cluster(settings.classes, max(2, n // 2))
+    kept = min(wanted, many)
+    half = total([problem.seeds(n / 2, many, plan.explore[0]), *problem.looks(n / 2, many, plan.explore)])
+    check = total([*problem.weighings(n / 2, many, kept, plan.weigh), *problem.looks(n / 2, kept, plan.settle)])
+    looked_at = [problem.look(CANDIDATES, 2 * wanted, plan.explore[0], False)]
+    return {
+        "reading": problem.read(),
+        **({"checking references": total(looked_at)} if settings.references else {}),
+        "searching half 1 of 2": half,
+        "searching half 2 of 2": half,
+        "settling classes": total(problem.weighings(n, 2 * many, kept, plan.weigh)),
+        "checking half 1 of 2": check,
+        "checking half 2 of 2": check,
+        "refining classes": total(problem.looks(n, kept, plan.settle)),
+        "comparing halves": problem.compared(kept),
+        "training": problem.learned(),
+        "proposing": {"volume proposed": n},
+        **problem.finished(problem.refined(REFINE_BAND[settings.preset], ROUNDS[settings.preset])),
+    }
+
+
+def of_the_published(problem: Problem) -> dict[str, Counts]:
+    """Stages of a run with the published objective."""
+    last = problem.finished(problem.refined(REFINE_BAND[problem.settings.preset], ROUNDS[problem.settings.preset]))
+    return {
+        "reading": problem.read(),
+        "training": problem.learned(),
+        "proposing": {"volume proposed": problem.count},
+        "averaging": last["refining poses"],
+        "measuring leakage": last["measuring leakage"],
+    }
+
+
+def of_a_model(problem: Problem, classes: int | None) -> dict[str, Counts]:
+    """Stages of a run that places volumes on the classes of a model."""
+    n, preset, k = problem.count, problem.settings.preset, classes or EXPECTED_CLASSES
+    plan = PLANS[preset]
+    beside = replace(plan.weigh, step=COARSEST, where=NEARBY)
+    grid = replace(plan.weigh, step=COARSEST if preset == "fast" else plan.weigh.step, where=EVERYWHERE)
+    near = total(k * [problem.look(n, 1, beside)])
+    return {
+        "reading": problem.read(),
+        "proposing": {"volume proposed": n},
+        "searching": total([near, problem.look(n, k, grid), problem.look(n, k, plan.settle[-1])]),
+        **problem.finished(problem.refined(REFINE_BAND[preset], 1)),
+    }
+
+
+def of_a_grouping(problem: Problem) -> dict[str, Counts]:
+    """Stages of a run that groups content codes anew."""
+    preset, kept = problem.settings.preset, problem.settings.classes or EXPECTED_CLASSES
+    return {
+        "reading": problem.read(),
+        "grouping": {"proposed": problem.count},
+        "settling classes": total(problem.looks(problem.count, kept, PLANS[preset].settle)),
+        **problem.finished(problem.refined(REFINE_BAND[preset], ROUNDS[preset])),
+    }
