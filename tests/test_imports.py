@@ -31,6 +31,7 @@ PARTS = (
     (
         "session",
         "command",
+        "following",
         "_viewer_link",
         "_stacks",
         "_companions",
@@ -38,6 +39,7 @@ PARTS = (
         "_tomograms",
         "_volume_averages",
         "_averages",
+        "_followed_averages",
         "_map_back",
     ),
     ("_reader", "_writer", "_sample_data", "widgets"),

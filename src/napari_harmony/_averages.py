@@ -59,6 +59,10 @@ class Montage:
             picture[y : y + box, x : x + box] = (clean[i] - mean[i]) / deviation[i]
         return cls(picture, corners.reshape(-1, 2), mean, deviation, box)
 
+    def contrast_limits(self) -> tuple[float, float]:
+        """For showing the tiles, whatever lies between them."""
+        return contrast_limits(self.picture[self.picture > _GROUND])
+
     def about(self) -> dict[str, Any]:
         """What ``averages_of`` needs beside the picture, in values that JSON can hold."""
         return {
@@ -124,8 +128,12 @@ def average_layers(
         "slices": volumes,
         **tiles.about(),
     }
-    limits = contrast_limits(tiles.picture[tiles.picture > _GROUND])
-    image = {"name": AVERAGES, "contrast_limits": limits, "colormap": preferences().colormap, "metadata": {KEY: about}}
+    image = {
+        "name": AVERAGES,
+        "contrast_limits": tiles.contrast_limits(),
+        "colormap": preferences().colormap,
+        "metadata": {KEY: about},
+    }
     features = {
         "class_number": class_column(np.arange(1, len(averages) + 1), len(averages)),
         "count": counts.astype(int),
