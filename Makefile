@@ -33,8 +33,7 @@ docs: setup  ## build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 docs-images: setup  ## draw the pictures of the documentation anew
-	$(DISPLAYED) $(BIN)/python docs/make_images.py
-	$(DISPLAYED) $(BIN)/python docs/make_edit_images.py
+	PYTHONPATH=docs $(DISPLAYED) $(BIN)/python -m pictures $(if $(MICROTUBULE),--microtubule $(MICROTUBULE))
 
 bench: setup  ## run the 2D and the 3D benchmark and print their tables
 	$(BIN)/python benchmarks/particles_2d.py

@@ -1,51 +1,42 @@
-"""Draws the pictures of the page on the latent plot: selects in the real window, beside the table.
-
-Run it with a display or under xvfb: ``python docs/make_latent_images.py napari-harmony-demo``, the folder of results
-that ``napari-harmony demo --no-gui`` wrote.
-"""
+"""The Latent plot: a lasso, what it selects, a layer of it, and two columns of the table."""
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import numpy as np
-from make_images import FOLDER, Photographer, wait
 from qtpy.QtCore import QEvent, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication
 
 from napari_harmony._layers import fit_visible
 from napari_harmony.widgets._latent_choice import Plot
+from pictures.runs import PARTICLES, Runs, finished
+from pictures.studio import SETTLING, Studio, wait
 
-PLUGIN = "napari-harmony"
 NUMBER = 1  # of the class that is drawn around
 NO_KEYS = Qt.KeyboardModifier.NoModifier
 
 
-def draw(result: str) -> None:
-    """A lasso being drawn around one class, what it selected as a layer, and two columns beside the table."""
-    photographer = Photographer(FOLDER)
-    viewer = photographer.viewer
-    viewer.open(result, plugin=PLUGIN)
-    viewer.window.add_plugin_dock_widget(PLUGIN, "Harmony")
-    _, plot = viewer.window.add_plugin_dock_widget(PLUGIN, "Latent plot")
-    wait(lambda: False, 1.0)
-    viewer.window.add_plugin_dock_widget(PLUGIN, "Transforms table")
-    wait(lambda: False, 1.0)  # the docks take their places
-    fit_visible(viewer)
+def draw(studio: Studio, runs: Runs) -> None:
+    """Draw a lasso around one class, open it as a layer, and plot two columns beside the table."""
+    finished(studio, runs, PARTICLES, "simulated")
+    studio.dock("Harmony")
+    plot = studio.dock("Latent plot")
+    studio.dock("Transforms table")
+    fit_visible(studio.viewer)
     _press(plot.canvas, _around(plot))
-    photographer.take("latent-lasso", themes=["dark"])
+    studio.take("latent-lasso")
     _release(plot.canvas)
-    photographer.take("latent")
+    studio.take("latent")
     plot.actions_box.new_layer()
-    photographer.take("latent-layer", themes=["dark"])
+    wait(lambda: False, SETTLING)
+    studio.take("latent-layer")
     plot.choice.set_plot(Plot.COLUMNS)
     plot.choice.set_colour("psi_spread")
     score = plot.session.result.table["score"].to_numpy()
     plot.choose(np.flatnonzero(score < np.percentile(score, 10)))
-    photographer.take("latent-columns")
-    viewer.close()
+    studio.take("latent-columns")
 
 
 def _around(plot: Any) -> list[QPointF]:
@@ -77,7 +68,3 @@ def _send(canvas: Any, kind: QEvent.Type, place: QPointF) -> None:
         kind, place, everywhere, left, none if kind == QEvent.Type.MouseButtonRelease else left, NO_KEYS
     )
     QApplication.sendEvent(canvas, event)
-
-
-if __name__ == "__main__":
-    draw(sys.argv[1])
