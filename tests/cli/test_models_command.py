@@ -110,6 +110,17 @@ def test_models_are_used_by_their_names(
     assert isinstance(engine.calls[1]["model"], FakeModel) and engine.rescaled
 
 
+def test_training_goes_on_from_a_model(
+    engine: FakeEngine, stack: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    default_library().add(model, "apo")
+    run(capsys, "train", stack, "-o", tmp_path / "new", "--model", "apo", "--rescale")
+    assert isinstance(engine.calls[0]["model"], FakeModel) and engine.rescaled
+    run(capsys, "train", stack, "-o", tmp_path / "newer")
+    assert engine.calls[1]["model"] is None and not engine.rescaled
+    assert "--model" in run(capsys, "train", stack, "-o", tmp_path / "newest", "--rescale", code=2)[1]
+
+
 def test_a_path_goes_before_a_name(
     engine: FakeEngine, stack: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

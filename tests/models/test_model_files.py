@@ -81,6 +81,21 @@ def test_a_model_without_classes_and_the_published_network_come_back(tmp_path: P
     assert type(back.network).__name__ == "Harmony2022Network"
 
 
+def test_cards_of_older_versions_are_read(folder: Path) -> None:
+    edit(folder, trained_on=None, trained=None, started_from=None)
+    card = HarmonyModel.load(folder).card
+    assert (card.trained_on, card.trained, card.started_from) == ("", "", "") and card == CARD
+
+
+def test_a_card_says_what_the_model_was_trained_on(model: HarmonyModel, tmp_path: Path) -> None:
+    card = replace(CARD, trained_on="a <b> & \u212b.star", trained="2026-11-22", started_from="general")
+    replace(model, card=card).save(tmp_path)
+    assert HarmonyModel.load(tmp_path).card == card
+    edit(tmp_path, trained_on=5)
+    with pytest.raises(InputError, match="trained_on"):
+        HarmonyModel.load(tmp_path)
+
+
 def test_paths_stand_for_both_files(tmp_path: Path) -> None:
     assert model_files("a/b.json") == (Path("a/b.safetensors"), Path("a/b.json"))
     assert model_files(tmp_path)[0] == tmp_path / "model.safetensors"

@@ -118,8 +118,11 @@ class FakeEngine:
         checkpoint: Path | None = None,
         resume: bool = False,
         enough: Flag | None = None,
+        model: Any = None,
+        rescale: bool = False,
     ) -> Iterator[Event]:
-        yield from self._work(particles, settings, None, checkpoint, resume)
+        self.rescaled = rescale
+        yield from self._work(particles, settings, model, checkpoint, resume)
         yield Done(value=FakeModel(), model=FakeModel())
 
     def _work(

@@ -110,6 +110,14 @@ def train(
     out: Annotated[
         Path, typer.Option("-o", "--output", metavar="MODEL", help="Folder for the model.", show_default=False)
     ],
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE|NAME",
+            help="Go on with the training of this model: its classes stay.",
+            show_default="a new one",
+        ),
+    ] = "train",
     classes: options.Classes = "auto",
     transforms: options.Transforms = None,
     device: options.Device = "auto",
@@ -126,6 +134,7 @@ def train(
     symmetry: options.Symmetry = "C1",
     reference: options.Reference = None,
     reference_lowpass: options.ReferenceLowpass = 60.0,
+    rescale: options.Rescale = False,
     resume: options.Resume = False,
     json_progress: options.JsonProgress = False,
 ) -> None:
@@ -149,7 +158,7 @@ def train(
         reference=reference,
         reference_lowpass=reference_lowpass,
     )
-    run_train(Job(source, out, "train", transforms, pixel_size, resume, json_progress), settings)
+    run_train(Job(source, out, model, transforms, pixel_size, resume, json_progress, rescale=rescale), settings)
 
 
 @app.command()

@@ -69,8 +69,7 @@ def run_align(job: Job, settings: Settings) -> Result:
     check_target(job.target)
     clock = StageClock("reading")
     with make_reporter(job.json_progress) as reporter, heeding_warnings(reporter) as heard:
-        if job.rescale and job.model == TRAIN:
-            raise InputError("--rescale fits particles to a trained model: give one with --model, or leave it out.")
+        check_rescale(job)
         model = _load_model(job.model)
         if model is not None and job.transforms is None:
             settings = replace(settings, transforms=tuple(model.card.transforms))
@@ -97,11 +96,14 @@ def run_train(job: Job, settings: Settings) -> Any:
     check_target(folder, [job.source], owned=files, proof=files[1])
     clock = StageClock("reading")
     with make_reporter(job.json_progress) as reporter, heeding_warnings(reporter):
+        check_rescale(job)
+        start = _load_model(job.model)
         particles = load_particles(job.source, job.pixel_size)
-        run = describe_run(particles, settings)
+        run = describe_run(particles, settings, model=job.model)
         checkpointed = _checkpointed(folder / names.CHECKPOINT, run, job, reporter)
         with checkpointed as checkpoint, followed(reporter, checkpoint.folder) as teller:
-            model = drive(api.fit(particles, settings, **_state(checkpoint, teller)), teller, clock).value
+            events = api.fit(particles, settings, model=start, rescale=job.rescale, **_state(checkpoint, teller))
+            model = drive(events, teller, clock).value
             with staged(folder, files) as stage:
                 model.save(stage / files[0])
         reporter.finish(f"Model written to {job.target}.", out=str(job.target.resolve()))
@@ -126,6 +128,12 @@ def files_of(particles: Particles) -> list[Path]:
     """Every file that a run on these particles reads."""
     metadata = [particles.path] if particles.path is not None else []
     return metadata + [Path(file.path) for file in getattr(particles.images, "files", ())]
+
+
+def check_rescale(job: Job) -> None:
+    """Raise ``InputError`` where particles are to be rescaled to no model."""
+    if job.rescale and job.model == TRAIN:
+        raise InputError("--rescale fits particles to a trained model: give one with --model, or leave it out.")
 
 
 def _load_model(word: str) -> Any:
