@@ -30,6 +30,8 @@ def command_line(
     model: Path | None,
     out: Path,
     pixel_size: float | None = None,
+    *,
+    rescale: bool = False,
 ) -> str:
     """The command, quoted for a POSIX shell; options at their defaults are left out.
 
@@ -41,6 +43,7 @@ def command_line(
     model : a trained one to align with; None to train one on the particles
     out : folder for what comes out
     pixel_size : angstrom, where the file does not say it
+    rescale : bring the particles to the pixel size and box of the model
 
     Raises
     ------
@@ -48,7 +51,7 @@ def command_line(
     """
     words = [PROGRAM, action, str(source), "-o", str(out)]
     if model is not None and action == ALIGN:
-        words += ["--model", str(model)]
+        words += ["--model", str(model), *(["--rescale"] if rescale else [])]
     if pixel_size is not None:
         words += ["--pixel-size", _number(pixel_size)]
     return shlex.join([*words, *_options(settings, model_decides=model is not None)])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from napari_harmony.engine.events import Done, Event, Preview, Progress
+from napari_harmony.engine.events import Done, Event, Loss, Preview, Progress
 from napari_harmony.particles.dataset import Particles
 from napari_harmony.particles.images import ArrayImages
 from napari_harmony.particles.volumes import ArrayVolumes
@@ -102,7 +102,8 @@ class FakeModel:
 class FakeEngine(ModuleType):
     """Has the functions of ``napari_harmony.engine.api`` and remembers how they were called.
 
-    ``pause`` seconds pass before each event; ``steps`` events come before the last; ``error`` is raised halfway.
+    ``pause`` seconds pass before each event; ``steps`` events come before the last; ``error`` is raised halfway. What
+    it is told of the loss comes after each step, if it ``trains``. Once it is ``enough``, it ends at the next step.
     """
 
     def __init__(self) -> None:
@@ -111,6 +112,7 @@ class FakeEngine(ModuleType):
         self.pause, self.steps = 0.0, 4
         self.error: Exception | None = None
         self.closed = 0
+        self.trains = False
         self.shape: tuple[int, ...] = (BOX, BOX)
 
     def fit(self, particles: Particles, settings: Any, **more: Any) -> Iterator[Event]:
@@ -122,16 +124,21 @@ class FakeEngine(ModuleType):
         self.shape = (BOX,) * 2 if particles.dimensions == 2 else (particles.box,) * 3
         return self._run("align", lambda: make(len(particles)), settings=settings, used=model, **more)
 
-    def cluster(self, particles: Particles, result: Result, settings: Any) -> Iterator[Event]:
+    def cluster(self, particles: Particles, result: Result, settings: Any, **more: Any) -> Iterator[Event]:
         classes = settings.classes or CLASSES
         make = make_result if particles.dimensions == 2 else make_result_3d
-        return self._run("cluster", lambda: make(len(particles), classes, seed=1), settings=settings)
+        return self._run("cluster", lambda: make(len(particles), classes, seed=1), settings=settings, **more)
 
     def _run(self, name: str, value: Callable[[], Any], **call: Any) -> Iterator[Event]:
         self.calls.append((name, call))
+        enough = call.get("enough")
         try:
             for step in range(self.steps):
                 time.sleep(self.pause)
+                if enough is not None and enough.is_set():
+                    break
+                if self.trains:
+                    yield Loss(step + 1, self.steps, 1.0 / (step + 1), {"reconstruction": 0.9 / (step + 1)})
                 yield Progress("searching", step / self.steps, f"round {step}")
                 if self.error is not None and step >= self.steps // 2:
                     raise self.error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 
 import pytest
 from gui_fakes import FakeEngine, make_particles, make_result
@@ -15,6 +16,7 @@ from napari_harmony.particles.dataset import Particles
 from napari_harmony.results import Result
 from napari_harmony.session import Session, session_of
 from napari_harmony.widgets._latent_choice import Plot
+from napari_harmony.widgets._runs import runs_of
 from napari_harmony.widgets.latent_plot import LatentPlot
 from napari_harmony.widgets.navigator import NavigatorWidget
 
@@ -41,13 +43,14 @@ def result() -> Result:
 
 
 @pytest.fixture
-def viewer(particles: Particles) -> ViewerModel:
-    """A viewer without a window that shows the particles."""
+def viewer(particles: Particles) -> Iterator[ViewerModel]:
+    """A viewer without a window that shows the particles; what still runs at the end of the test is stopped."""
     model = ViewerModel()
     data, options, kind = particles_layer(particles, "particles")
     assert kind == "image"
     model.add_image(data, **options)
-    return model
+    yield model
+    runs_of(model).runner.abandon()
 
 
 @pytest.fixture

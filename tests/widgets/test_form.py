@@ -14,7 +14,8 @@ from napari_harmony.additions import Addition
 from napari_harmony.engine.settings import Settings
 from napari_harmony.particles.simulate import CtfRange
 from napari_harmony.widgets._devices import Device, cpu
-from napari_harmony.widgets._form import LAST, TRAIN, SettingsForm
+from napari_harmony.widgets._form import SettingsForm
+from napari_harmony.widgets._work import LAST, TRAIN
 
 
 @pytest.fixture
@@ -113,9 +114,9 @@ def test_auto_is_said_in_angstrom(form: SettingsForm) -> None:
 
 
 def test_devices_are_named_and_the_choice_stays(form: SettingsForm) -> None:
-    gpu = Device("cuda:0", "CUDA: NVIDIA H100 (80 GB)")
+    gpu = Device("cuda:0", "NVIDIA H100, 80 GB")
     form.set_devices([gpu, cpu()])
-    assert form.device_box.itemText(0) == "auto: CUDA: NVIDIA H100 (80 GB)"
+    assert form.device_box.itemText(0) == "auto: NVIDIA H100, 80 GB"
     form.device_box.setCurrentIndex(2)
     form.set_devices([gpu, cpu()])
     assert form.settings.device == "cpu"
@@ -143,7 +144,7 @@ def test_the_file_dialog_may_be_left_empty(
     form: SettingsForm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
     path = str(tmp_path / answer) if answer else ""
-    monkeypatch.setattr("napari_harmony.widgets._form.QFileDialog.getOpenFileName", lambda *_: (path, ""))
+    monkeypatch.setattr("napari_harmony.widgets._model_choice.QFileDialog.getOpenFileName", lambda *_: (path, ""))
     form.model_box.setCurrentIndex(form.model_box.findData("open"))
     form.model_box.activated.emit(form.model_box.currentIndex())
     assert form.model == (Path(path) if answer else TRAIN)

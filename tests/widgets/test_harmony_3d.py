@@ -147,7 +147,7 @@ def test_a_run_makes_layers_of_volumes(qtbot: QtBot, dock: HarmonyWidget, viewer
 def test_previews_of_volumes_are_shown(qtbot: QtBot, dock: HarmonyWidget, viewer: ViewerModel) -> None:
     from napari_harmony.engine.events import Preview
 
-    dock._layers.show_preview(
+    dock.results.layers.show_preview(
         Preview(np.ones((3, 8, 8, 8), np.float32), np.ones(3, np.float32), 0), viewer.layers[0], make_subtomograms()
     )
     assert {role_of(layer) for layer in viewer.layers} == {"particles", "averages", "labels", "average volumes"}

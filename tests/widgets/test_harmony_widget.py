@@ -22,6 +22,7 @@ from napari_harmony.errors import HarmonyError
 from napari_harmony.results import Result
 from napari_harmony.session import State, session_of
 from napari_harmony.widgets._about import about_particles
+from napari_harmony.widgets._runs import runs_of
 from napari_harmony.widgets._work import Action
 from napari_harmony.widgets.harmony import HarmonyWidget
 
@@ -139,16 +140,19 @@ def test_previews_are_shown_while_it_runs(
     assert len(set(pictures)) == engine.steps
 
 
-def test_a_run_locks_the_form_and_says_so(qtbot: QtBot, dock: HarmonyWidget, engine: FakeEngine) -> None:
+def test_a_press_while_something_runs_queues_and_says_so(qtbot: QtBot, dock: HarmonyWidget, engine: FakeEngine) -> None:
     engine.pause = 0.05
     with qtbot.waitSignal(dock.runner.done):
         dock.run(Action.ALIGN_AND_CLUSTER)
-        assert not dock.form.isEnabled() and not dock.layer_combo.isEnabled()
-        assert not any(b.isEnabled() for b in dock.buttons.values())
-        assert "A run is going on" in dock.buttons[Action.TRAIN].toolTip()
-        assert dock.run_row.isVisibleTo(dock)
-        dock.run(Action.TRAIN)  # does nothing
-    assert dock.form.isEnabled() and all(b.isEnabled() for b in dock.buttons.values())
+        assert dock.form.isEnabled() and dock.layer_combo.isEnabled()
+        assert [b.text() for b in dock.buttons.values()] == [f"Queue {action.value}" for action in Action]
+        assert "waits for its turn" in dock.buttons[Action.TRAIN].toolTip()
+        assert dock.run_row.isVisibleTo(dock) and not dock.queue_box.isVisibleTo(dock)
+        # the same once more, as by a double click, is not queued
+        assert not dock.buttons[Action.ALIGN_AND_CLUSTER].isEnabled()
+        assert "running already" in dock.buttons[Action.ALIGN_AND_CLUSTER].toolTip()
+        dock.run(Action.ALIGN_AND_CLUSTER)
+    assert all(b.isEnabled() and not b.text().startswith("Queue") for b in dock.buttons.values())
     assert not dock.run_row.isVisibleTo(dock)
     assert len(engine.calls) == 1
 
@@ -303,7 +307,7 @@ def test_a_click_on_an_average_selects_its_particles(qtbot: QtBot, dock: Harmony
             type = "mouse_press"
             position = (0.0, *layer.data_to_world((y, x)))
 
-        (callback,) = (c for c in viewer.mouse_drag_callbacks if c == dock._on_mouse)
+        (callback,) = (c for c in viewer.mouse_drag_callbacks if c == dock.results.on_mouse)
         steps = callback(viewer, Event)
         next(steps)
         if moved:
@@ -352,25 +356,49 @@ def test_the_result_is_saved_as_a_folder(qtbot: QtBot, dock: HarmonyWidget, tmp_
     assert len(load_output(tmp_path / "out")) == 60
 
 
-def test_closing_the_dock_cancels_and_forgets(qtbot: QtBot, viewer: ViewerModel, engine: FakeEngine) -> None:
+def test_a_closed_dock_is_forgotten_and_its_run_goes_on(qtbot: QtBot, viewer: ViewerModel, engine: FakeEngine) -> None:
     engine.pause, engine.steps = 0.05, 1000
-    home = QWidget()
-    qtbot.addWidget(home)
-    dock = HarmonyWidget(viewer)
-    dock.setParent(home)
-    session = session_of(viewer)
-    with qtbot.waitSignal(dock.runner.event):
-        dock.run(Action.ALIGN_AND_CLUSTER)
-    dock.setParent(None)
-    assert session.state is State.IDLE
+    session, runs = session_of(viewer), runs_of(viewer)
+
+    def open_run_and_close() -> weakref.ref[HarmonyWidget]:  # napari looks into the frames that are alive
+        home = QWidget()
+        qtbot.addWidget(home)
+        dock = HarmonyWidget(viewer)
+        dock.setParent(home)
+        with qtbot.waitSignal(dock.runner.event):
+            dock.run(Action.ALIGN_AND_CLUSTER)
+        dock.setParent(None)
+        assert dock.results.on_mouse not in viewer.mouse_drag_callbacks
+        return weakref.ref(dock)
+
+    gone = open_run_and_close()
+    assert session.state is State.RUNNING
+    assert "goes on; open the Harmony dock" in notification_manager.records[-1].message
     assert len(session.state_changed) == len(session.result_changed) == 0
-    assert dock._on_mouse not in viewer.mouse_drag_callbacks
-    qtbot.waitUntil(lambda: engine.closed == 1, timeout=2000)
-    gone = weakref.ref(dock)
     qtbot.wait(100)
-    del dock
     gc.collect()
     assert gone() is None
+    with qtbot.waitSignal(runs.runner.cancelled, timeout=2000):
+        runs.runner.cancel()
+    assert engine.closed == 1 and "Cancelled" in notification_manager.records[-1].message
+
+
+def test_a_dock_that_is_opened_again_shows_the_run(qtbot: QtBot, viewer: ViewerModel, engine: FakeEngine) -> None:
+    engine.pause, engine.steps, engine.trains = 0.02, 40, True
+    dock = HarmonyWidget(viewer)
+    home = QWidget()
+    qtbot.addWidget(home)
+    dock.setParent(home)
+    dock.run(Action.ALIGN_AND_CLUSTER)
+    qtbot.waitUntil(lambda: dock.runs.curve.last is not None)
+    dock.setParent(None)
+    again = HarmonyWidget(viewer)
+    qtbot.addWidget(again)
+    again.show()
+    assert again.run_row.isVisibleTo(again) and again.loss_plot.isVisibleTo(again)
+    with qtbot.waitSignal(again.runner.done):
+        assert again.run_row.cancel_button.isEnabled()
+    assert again.session.result is not None and "done in" in again.message_label.text()
 
 
 def test_the_dock_fits_a_small_screen(dock: HarmonyWidget) -> None:

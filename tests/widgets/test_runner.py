@@ -12,7 +12,7 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QThread
 from qtpy.QtWidgets import QApplication
 
-from napari_harmony.engine.events import Done, Event, Progress
+from napari_harmony.engine.events import Done, Event, Loss, Progress
 from napari_harmony.errors import InferenceError, InputError
 from napari_harmony.session import Session, State
 from napari_harmony.widgets._run_row import RunRow, duration, seconds_left
@@ -171,7 +171,7 @@ def test_the_row_is_there_only_while_something_runs(qtbot: QtBot, session: Sessi
     for state in State:
         row.on_state(state)
         assert row.isHidden() is not state.busy
-        assert row.cancel_button.isEnabled() is (state is State.RUNNING)
+        assert row.cancel_button.isEnabled() is (state in (State.RUNNING, State.PAUSED))
 
 
 def test_the_row_says_stage_and_time_left(qtbot: QtBot, session: Session, runner: Runner) -> None:
@@ -182,6 +182,130 @@ def test_the_row_says_stage_and_time_left(qtbot: QtBot, session: Session, runner
     runner.event.emit(Progress("refining", 0.25, "round 2", seconds_left=125))
     assert row.label.text() == "refining, round 2, 2 min left"
     assert row.bar.value() == 250
+
+
+def wait_for(session: Session, qtbot: QtBot, state: State) -> None:
+    qtbot.waitUntil(lambda: session.state is state, timeout=2000)
+
+
+def test_a_pause_takes_effect_at_the_next_event_and_ends_when_asked(
+    qtbot: QtBot, runner: Runner, session: Session
+) -> None:
+    seen: list[Event] = []
+    runner.event.connect(seen.append)
+    with qtbot.waitSignal(runner.event):
+        runner.submit(lambda: events(count=20, pause=0.02))
+    runner.pause()
+    assert runner.pausing and session.state is State.RUNNING  # the batch at work is finished first
+    wait_for(session, qtbot, State.PAUSED)
+    heard = len(seen)
+    qtbot.wait(200)
+    assert len(seen) == heard and session.state.busy
+    assert runner.seconds_paused == pytest.approx(0.2, abs=0.15)
+    with qtbot.waitSignal(runner.done, timeout=5000):
+        runner.resume()
+    assert len(seen) == 20 and session.state is State.DONE
+    assert runner.seconds_paused < 1
+
+
+def test_a_pause_that_is_taken_back_at_once_does_not_hold_the_run(
+    qtbot: QtBot, runner: Runner, session: Session
+) -> None:
+    with qtbot.waitSignal(runner.event):
+        runner.submit(lambda: events(count=10, pause=0.02))
+    with qtbot.waitSignal(runner.done, timeout=5000):
+        runner.pause()
+        runner.resume()
+
+
+@pytest.mark.parametrize("effective", [True, False])
+def test_a_paused_run_is_cancelled_within_a_second(
+    qtbot: QtBot, runner: Runner, session: Session, effective: bool
+) -> None:
+    closed = threading.Event()
+    asked: list[int] = []
+
+    def work() -> Iterator[Event]:
+        try:
+            for i in range(1000):
+                asked.append(i)
+                time.sleep(0.02)
+                yield Progress("stage", 0)
+        finally:
+            closed.set()
+
+    with qtbot.waitSignal(runner.event):
+        runner.submit(work)
+    runner.pause()
+    if effective:
+        wait_for(session, qtbot, State.PAUSED)
+    before = len(asked)
+    with qtbot.waitSignal(runner.cancelled, timeout=1000):
+        runner.cancel()
+        assert session.state is State.CANCELLING
+    assert closed.is_set() and session.state is State.IDLE
+    if effective:
+        assert len(asked) == before  # no further batch was begun for it
+
+
+def test_a_run_in_the_place_of_a_paused_one_is_heard(qtbot: QtBot, runner: Runner, session: Session) -> None:
+    with qtbot.waitSignal(runner.event):
+        runner.submit(lambda: events(count=1000, pause=0.02))
+    runner.pause()
+    wait_for(session, qtbot, State.PAUSED)
+    with qtbot.waitSignal(runner.done, timeout=2000) as done:
+        runner.submit(lambda: iter([Done("second")]))
+    assert done.args[0].value == "second"
+
+
+def test_napari_is_told_in_words_what_runs(monkeypatch: pytest.MonkeyPatch, qtbot: QtBot, runner: Runner) -> None:
+    from napari_harmony.widgets import _runner
+
+    functions = []
+    make = _runner.create_worker
+    monkeypatch.setattr(_runner, "create_worker", lambda f, **k: functions.append(f) or make(f, **k))
+    with qtbot.waitSignal(runner.done):
+        runner.submit(lambda: iter([Done(1)]), "Align of 'stack' (napari-harmony)")
+    assert f"Executing {functions[0]}" == (
+        "Executing Align of 'stack' (napari-harmony); closing ends it, and nothing of it is kept"
+    )
+
+
+def test_the_row_says_where_a_run_is_paused(qtbot: QtBot, session: Session, runner: Runner) -> None:
+    row = RunRow(session, runner, steerable=True)
+    qtbot.addWidget(row)
+    session.state_changed.connect(row.on_state)
+
+    def work() -> Iterator[Event]:
+        for i in range(1000):
+            time.sleep(0.01)
+            yield Progress("training", 0.5, seconds_left=30)
+            yield Loss(120 + 400 * i, 400_000, 0.5)
+
+    with qtbot.waitSignal(runner.event):
+        runner.submit(work)
+    qtbot.waitUntil(lambda: "training" in row.label.text())
+    row.pause_button.click()
+    assert row.pause_button.text() == "Resume"
+    wait_for(session, qtbot, State.PAUSED)
+    assert row.label.text().startswith("Paused after training batch") and "of 400,000" in row.label.text()
+    assert row.cancel_button.isEnabled() and row.finish_button.isEnabled()
+    row.pause_button.click()
+    wait_for(session, qtbot, State.RUNNING)
+    assert row.pause_button.text() == "Pause"
+    with qtbot.waitSignal(row.finish_wanted):
+        row.finish_button.click()
+    assert not row.finish_button.isEnabled() and row.label.text() == "Finishing with what is there"
+    with qtbot.waitSignal(runner.cancelled, timeout=1000):
+        row.cancel_button.click()
+
+
+def test_rows_of_short_work_have_cancel_alone(qtbot: QtBot, session: Session, runner: Runner) -> None:
+    row = RunRow(session, runner)
+    qtbot.addWidget(row)
+    row.on_state(State.RUNNING)
+    row.show()
+    assert row.cancel_button.isVisible() and not row.pause_button.isVisible() and not row.finish_button.isVisible()
 
 
 def test_times_are_said_as_people_say_them() -> None:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Device:
-    """``key`` is what ``Settings.device`` takes; ``words`` are for people."""
+    """``key`` is what ``Settings.device`` takes; ``words`` are for people; ``memory`` in bytes, None: the main one."""
 
     key: str
     words: str
+    memory: int | None = None
 
 
 def cpu() -> Device:
@@ -27,8 +28,8 @@ def devices() -> list[Device]:
     found = []
     for number in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(number)
-        memory = properties.total_memory / 2**30
-        found.append(Device(f"cuda:{number}", f"CUDA: {properties.name} ({memory:.0f} GB)"))
+        words = f"{properties.name}, {properties.total_memory / 2**30:.0f} GB"
+        found.append(Device(f"cuda:{number}", words, properties.total_memory))
     found.append(cpu())
     if torch.backends.mps.is_available():
         found.append(Device("mps", "Apple GPU"))  # after the CPU: "auto" does not take it

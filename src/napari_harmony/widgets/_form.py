@@ -10,7 +10,6 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QDoubleSpinBox,
-    QFileDialog,
     QFormLayout,
     QGridLayout,
     QSpinBox,
@@ -22,6 +21,7 @@ from superqt import QCollapsible
 from napari_harmony.engine.settings import OBJECTIVES, PRESETS, TRANSFORMS, Settings
 from napari_harmony.widgets._additions import AdditionsBox
 from napari_harmony.widgets._devices import Device
+from napari_harmony.widgets._model_choice import ModelChoice
 from napari_harmony.widgets._volume_options import VolumeOptions
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 ANGSTROM = "\N{ANGSTROM SIGN}"
 AUTO = "auto"
-TRAIN, LAST, OPEN = "train", "last", "open"
 MASK_FRACTION = 0.9  # what ``Settings`` takes where nothing is given
 SHIFT_FRACTION = 0.16
 
@@ -57,7 +56,6 @@ class SettingsForm(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._particles: Particles | None = None
-        self._model_file: Path | None = None
         self._make_model()
         self._make_transforms()
         self._make_numbers()
@@ -71,11 +69,9 @@ class SettingsForm(QWidget):
     # -- building ---------------------------------------------------------------------------------------------------
 
     def _make_model(self) -> None:
-        self.model_box = QComboBox()
-        self.model_box.addItem("train on these particles", TRAIN)
-        self.model_box.addItem("open a saved model...", OPEN)
-        self.model_box.setToolTip("Train a model on these particles, or use one saved by an earlier run.")
-        self.model_box.activated.connect(self._on_model_chosen)
+        self.models = ModelChoice()
+        self.model_box = self.models.box
+        self.models.changed.connect(self.changed)
 
     def _make_transforms(self) -> None:
         self.transform_boxes = {name: QCheckBox(name) for name in TRANSFORMS}
@@ -116,7 +112,7 @@ class SettingsForm(QWidget):
         self.objective_box.setToolTip("What training makes small; the published one is there to compare with.")
         for box in (self.preset_box, self.device_box, self.objective_box):
             box.currentIndexChanged.connect(self.changed)
-        for box in (self.model_box, self.preset_box, self.device_box, self.objective_box):
+        for box in (self.preset_box, self.device_box, self.objective_box):
             box.setMinimumContentsLength(8)  # a long name must not widen the dock
             box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.seed_spin.valueChanged.connect(self.changed)
@@ -127,7 +123,7 @@ class SettingsForm(QWidget):
         for i, box in enumerate(self.transform_boxes.values()):
             transforms.addWidget(box, i // 2, i % 2)
         form = _form_layout()
-        form.addRow("Model", self.model_box)
+        form.addRow("Model", self.models)
         form.addRow("Transforms", transforms)
         form.addRow("Classes", self.classes_spin)
         form.addRow("Mask", self.mask_spin)
@@ -163,6 +159,7 @@ class SettingsForm(QWidget):
     def set_particles(self, particles: Particles | None) -> None:
         """Say what "auto" means for these particles, and what is too large for them."""
         self._particles = particles
+        self.models.set_particles(particles)
         self.volume.setVisible(self._volumes)
         known_ctf = particles is None or (not self._volumes and particles.ctf is not None)
         self.transform_boxes["defocus"].setEnabled(known_ctf)
@@ -190,12 +187,11 @@ class SettingsForm(QWidget):
 
     def set_last_model(self, there: bool) -> None:
         """Offer the model of the last run, or not."""
-        index = self.model_box.findData(LAST)
-        if there and index < 0:
-            self.model_box.insertItem(1, "the model of the last run", LAST)
-        elif not there and index >= 0:
-            self.model_box.removeItem(index)
-        self.changed.emit()
+        self.models.set_last(there)
+
+    def set_model_file(self, path: Path) -> None:
+        """Choose a saved model: its folder, or a file in it."""
+        self.models.set_file(path)
 
     # -- values -----------------------------------------------------------------------------------------------------
 
@@ -237,8 +233,7 @@ class SettingsForm(QWidget):
     @property
     def model(self) -> str | Path:
         """``TRAIN``, ``LAST``, or the path of a saved model."""
-        kind = self.model_box.currentData()
-        return self._model_file if kind not in (TRAIN, LAST) and self._model_file is not None else kind
+        return self.models.model
 
     def problems(self) -> list[str]:
         """What is wrong with the values, one sentence each; marks the fields."""
@@ -262,35 +257,11 @@ class SettingsForm(QWidget):
         marked = (self.mask_spin, self.shift_spin, self.classes_spin, self.volume.symmetry_edit, self.volume.start_box)
         for field in marked:
             field.setStyleSheet("border: 1px solid #e05252;" if field in found else "")
-        return list(found.values())
+        return [text for text in (*found.values(), self.models.problem) if text]
 
     def _on_objective(self, _index: int) -> None:
         """The published objective stands alone."""
         self.additions.setEnabled(self.objective_box.currentData() == "harmony")
-
-    def _on_model_chosen(self, _index: int) -> None:
-        if self.model_box.currentData() == OPEN:
-            path, _ = QFileDialog.getOpenFileName(
-                self, "Open a saved model", "", "Harmony model (model.json *.safetensors)"
-            )
-            if path:
-                self.set_model_file(Path(path))
-            else:
-                self.model_box.setCurrentIndex(0)
-        self.changed.emit()
-
-    def set_model_file(self, path: Path) -> None:
-        """Choose a saved model: its folder, or a file in it."""
-        self._model_file = path
-        folder = path if path.is_dir() else path.parent
-        index = self.model_box.findData("file")
-        if index < 0:
-            index = self.model_box.count() - 1
-            self.model_box.insertItem(index, "", "file")
-        self.model_box.setItemText(index, f"saved model: {folder.name}")
-        self.model_box.setItemData(index, str(path), 3)  # 3: Qt.ItemDataRole.ToolTipRole
-        self.model_box.setCurrentIndex(index)
-        self.changed.emit()
 
 
 def _form_layout() -> QFormLayout:

@@ -16,6 +16,7 @@ LEAKAGE_TIP = (
     "about 20 % classes may be poses instead of contents: train again with 'independence' (under Advanced), or with a "
     "more thorough preset. Some of it can be true, where contents lie in preferred ways."
 )
+MAP_TIP = "Put the class average of every particle into the tomogram it was cut from, in its place and orientation."
 
 
 class ResultBox(QGroupBox):
@@ -53,9 +54,7 @@ class ResultBox(QGroupBox):
         self.model_button = QPushButton("Save model...")
         self.model_button.setToolTip("Write the trained model into a folder, to use it on other particles.")
         self.map_button = QPushButton("Map back")
-        self.map_button.setToolTip(
-            "Put the class average of every particle into the tomogram it was cut from, in its place and orientation."
-        )
+        self.map_button.setToolTip(MAP_TIP)
         self.navigate_button = QPushButton("Navigate...")
         self.navigate_button.setToolTip(
             "Open the Content navigator: sliders for what differs between the particles, movies, and one particle's "

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from napari_harmony.particles.dataset import Particles
     from napari_harmony.results import Result
 
+_SHOWN = ("aligned", "averages", "labels")  # what a run draws and leaves visible
 _SET = "set"  # key of the metadata: layers of one set are drawn from the same particles
 
 
@@ -70,6 +71,27 @@ class ResultLayers:
             self._show_averages(
                 result.averages, result.counts, result.resolution, result.average_pixel_size, layer, particles
             )
+
+    def show_only(self, layer: Any) -> None:
+        """Of all particles and what was drawn from them, show this layer and what was drawn from it."""
+        for other in self._viewer.layers:
+            role = role_of(other)
+            if other is layer or (role in _SHOWN and self._belongs(other, layer)):
+                other.visible = True
+            elif role in _SHOWN or is_source(other):
+                other.visible = False
+        self._viewer.layers.selection.active = layer
+
+    def remove(self, layer: Any) -> None:
+        """Remove what was drawn from a layer."""
+        for drawn in [x for x in self._viewer.layers if x is not layer and self._belongs(x, layer)]:
+            self._viewer.layers.remove(drawn)
+
+    def hide(self, layer: Any) -> None:
+        """Hide what was drawn from a layer, because others are looked at."""
+        for drawn in self._viewer.layers:
+            if self._belongs(drawn, layer) and drawn is not layer:
+                drawn.visible = False
 
     def show_class(self, result: Result, class_number: int, layer: Any, particles: Particles) -> Any:
         """The aligned particles of one class, on top and active; the other stacks over it are hidden."""
@@ -120,6 +142,9 @@ class ResultLayers:
             same = role_of(old) == about["role"] and self._belongs(old, layer)
             if same and old.metadata[KEY].get("class") == match:
                 return _redraw(old, data, options)
+        others = (x for x in self._viewer.layers if role_of(x) == about["role"] and not self._belongs(x, layer))
+        if next(others, None) is not None:  # of which particles, where there are several
+            options["name"] = f"{options['name']} ({layer.name})"
         active = self._viewer.layers.selection.active
         added = getattr(self._viewer, f"add_{kind}")(data, **options)
         self._viewer.layers.selection.active = active if active is not None else layer

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass, replace
+import threading
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,11 @@ if TYPE_CHECKING:
     from napari_harmony.engine.settings import Settings
     from napari_harmony.particles.dataset import Particles
     from napari_harmony.results import Result
+    from napari_harmony.session import Known
     from napari_harmony.widgets._runner import Work
+
+#: Models that are not files: fitted to the particles, or the one that was fitted to them last.
+TRAIN, LAST = "train", "last"
 
 
 class Action(Enum):
@@ -25,6 +30,53 @@ class Action(Enum):
     ALIGN = "Align"
     CLUSTER = "Cluster"
     ALIGN_AND_CLUSTER = "Align and Cluster"
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What the user asked for: run at once, or when it is its turn.
+
+    Attributes
+    ----------
+    action : which button
+    particles : to work on
+    settings : as they stood when it was asked for
+    model : ``TRAIN``, ``LAST``, or the path of a saved one
+    name : of the particles' layer
+    layer : gives that layer, or None where it is gone
+    whole : for a trial on some particles, gives the layer of all of them
+    rescale : bring the particles to the pixel size and box of the saved model
+    """
+
+    action: Action
+    particles: Particles
+    settings: Settings
+    model: str | Path
+    name: str
+    layer: Callable[[], Any]
+    whole: Callable[[], Any] | None = None
+    rescale: bool = False
+
+    @property
+    def words(self) -> str:
+        """Such as "Align of 'stack'"."""
+        return f"{self.action.value} of '{self.name}'"
+
+    def same_as(self, other: Request) -> bool:
+        """Whether both would do the same."""
+        same_data = self.action is other.action and self.particles is other.particles
+        same_model = self.model == other.model and self.rescale == other.rescale
+        return same_data and same_model and self.settings == other.settings
+
+    def job(self, known: Known, enough: threading.Event) -> Job:
+        """The run, with the model and the result that there are by now."""
+        model: Any = None
+        if isinstance(self.model, Path):
+            model = self.model
+        elif self.model == LAST or self.action is Action.ALIGN:  # Align after Train: with what was just trained
+            model = known.model
+        rescale = self.rescale and isinstance(self.model, Path)
+        return Job(self.action, self.particles, self.settings, model, known.result, enough, rescale)
 
 
 @dataclass(frozen=True)
@@ -38,6 +90,8 @@ class Job:
     settings : parameters
     model : a trained model, the path of a saved one, or None to fit one on the particles
     result : an earlier result of the same particles, for ``CLUSTER``
+    enough : set while it runs, it ends soon with what there is
+    rescale : bring the particles to the pixel size and box of the model
     """
 
     action: Action
@@ -45,6 +99,8 @@ class Job:
     settings: Settings
     model: Any = None
     result: Result | None = None
+    enough: threading.Event = field(default_factory=threading.Event)
+    rescale: bool = False
 
     def work(self) -> Work:
         """The function that starts the engine; called in the worker thread, where torch may be imported."""
@@ -56,17 +112,19 @@ def _run(job: Job) -> Iterator[Event]:
     from napari_harmony.engine import api
 
     if job.action is Action.TRAIN:
-        yield from api.fit(job.particles, job.settings)
+        yield from api.fit(job.particles, job.settings, enough=job.enough)
     elif job.action is Action.CLUSTER and job.result is not None:
-        yield from api.cluster(job.particles, job.result, job.settings)
+        yield from api.cluster(job.particles, job.result, job.settings, enough=job.enough)
     else:
         model = load_model(job.model) if isinstance(job.model, Path) else job.model
         regroup = model is not None and job.action is not Action.ALIGN
         settings = job.settings if job.model is None else _with_model(job.settings)
-        done = yield from _part(api.align(job.particles, settings, model=model), 0.0, 0.8 if regroup else 1.0)
+        aligned = api.align(job.particles, settings, model=model, enough=job.enough, rescale=job.rescale)
+        done = yield from _part(aligned, 0.0, 0.8 if regroup else 1.0)
         if regroup and done is not None:
             # a model brings its own classes: those asked for are found among what it aligned
-            again = yield from _part(api.cluster(job.particles, done.value, job.settings), 0.8, 1.0)
+            grouped = api.cluster(job.particles, done.value, job.settings, enough=job.enough)
+            again = yield from _part(grouped, 0.8, 1.0)
             done = Done(again.value, done.model) if again is not None else None
         if done is not None:
             yield done

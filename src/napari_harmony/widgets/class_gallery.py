@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,6 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_harmony._layers import particles_layer, space_of
 from napari_harmony.edits.kinds import class_words
 from napari_harmony.session import session_of
 from napari_harmony.widgets._dock import Dock, adopt_result, open_dock
@@ -31,6 +31,7 @@ from napari_harmony.widgets._gallery_tiles import Colours, Cut, Pictures, TileDe
 from napari_harmony.widgets._gallery_view import LARGEST, SMALLEST, STEP, TilesView
 from napari_harmony.widgets._result_layers import ResultLayers
 from napari_harmony.widgets._run_row import RunRow
+from napari_harmony.widgets._some_particles import add_some
 
 if TYPE_CHECKING:
     import napari
@@ -152,6 +153,10 @@ class ClassGallery(Dock):
         layout.addWidget(self._pages, 1)
         for widget in (self.count_label, self.run_row, self.average_button, self.message_label, self.actions_box):
             layout.addWidget(widget)
+        top_down = (self.order_box, self.direction_button, self.size_slider, self.cut_box, self.view)
+        below = (self.run_row.cancel_button, self.average_button, *self.actions_box.buttons.values())
+        for before, after in pairwise((*top_down, *below)):
+            QWidget.setTabOrder(before, after)
 
     def sizeHint(self) -> QSize:
         """Three tiles wide; never higher than a small screen."""
@@ -307,17 +312,11 @@ class ClassGallery(Dock):
 
     def rerun(self) -> None:
         """Open the Harmony dock on a new layer of the particles of the chosen classes alone."""
-        from napari_harmony.particles.subset import subset
-
         data, layer = self.session.data, self.session.layer
         if data is None or not self._chosen:
             return
         ids, chosen = self.model.members(self._chosen), class_words(tuple(self._chosen))
-        some = subset(data, ids)
-        stack, options, _ = particles_layer(some, f"particles of {chosen} ({len(ids):,})")
-        if layer is not None:
-            options |= {**space_of(layer), "contrast_limits": tuple(layer.contrast_limits)}
-        added = self._viewer.add_image(stack, **options)
+        some, added = add_some(self._viewer, data, ids, f"particles of {chosen} ({len(ids):,})", layer)
         open_dock(self._viewer, "Harmony")  # a new one chooses the first layer there is
         self.session.set_data(some, added)
 

@@ -2,89 +2,92 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Generator
+import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.qt.threading import create_worker
-from napari.utils.notifications import show_info
-from qtpy.QtCore import QSize, Qt
+from napari.utils.theme import get_theme
+from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import (
-    QDoubleSpinBox,
-    QFileDialog,
-    QFormLayout,
-    QFrame,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QScrollArea,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QApplication, QDoubleSpinBox, QFormLayout, QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from napari_harmony._layers import particles_of, set_pixel_size, set_wedge
-from napari_harmony.engine.events import Done, Event, Preview
-from napari_harmony.errors import HarmonyError
-from napari_harmony.session import State, session_of
+from napari_harmony.command import ALIGN, command_line, source_of, stated_pixel_size
+from napari_harmony.engine.events import Event, Loss
+from napari_harmony.errors import InputError
+from napari_harmony.library import default_library
+from napari_harmony.preferences import preferences
+from napari_harmony.session import State
 from napari_harmony.widgets._about import about_particles
 from napari_harmony.widgets._devices import Device, devices, why_cpu
-from napari_harmony.widgets._dock import Dock, adopt_result, open_dock
-from napari_harmony.widgets._form import LAST, TRAIN, SettingsForm
+from napari_harmony.widgets._dock import Dock, adopt_result
+from napari_harmony.widgets._form import SettingsForm
+from napari_harmony.widgets._latent_paint import Palette
 from napari_harmony.widgets._layer_combo import ParticleLayerCombo
-from napari_harmony.widgets._map_back import MapBack
+from napari_harmony.widgets._loss_plot import LossPlot
+from napari_harmony.widgets._notice_box import NoticeBox
+from napari_harmony.widgets._queue_box import QueueBox
+from napari_harmony.widgets._remembered import remember, remembered
+from napari_harmony.widgets._result_actions import ResultActions
 from napari_harmony.widgets._result_box import ResultBox
-from napari_harmony.widgets._result_layers import ResultLayers
-from napari_harmony.widgets._run_row import RunRow, duration
-from napari_harmony.widgets._runner import Runner, describe
+from napari_harmony.widgets._run_buttons import RunButtons
+from napari_harmony.widgets._run_row import RunRow
+from napari_harmony.widgets._runs import Notice, runs_of
+from napari_harmony.widgets._some_particles import TRIAL, add_some, is_part, trial_rows, why_no_trial
 from napari_harmony.widgets._tilt_range import TiltRangeEdit
-from napari_harmony.widgets._work import Action, Job, finished, save_model
+from napari_harmony.widgets._work import LAST, TRAIN, Action, Request
 
 if TYPE_CHECKING:
     import napari
 
+    from napari_harmony.engine.settings import Settings
     from napari_harmony.particles.dataset import Particles
 
 NO_LAYER = "Open a particle stack first (File > Open Files, or File > Open Sample > napari-harmony)."
-BUSY = "A run is going on: cancel it, or wait for it to end."
-_TIPS = {
-    Action.TRAIN: "Fit a model to these particles; Align then uses it, here or on other particles.",
-    Action.ALIGN: "Give every particle its pose and class by the trained or saved model; without one, train one.",
-    Action.CLUSTER: "Group the aligned particles anew, with the classes chosen above; aligns first where needed.",
-    Action.ALIGN_AND_CLUSTER: "Do everything: train (or take a saved model), align, and find the classes.",
-}
+UNSAVED_MODEL = "The model of the last run is in no file: save it first (Save model...), and choose it as the model."
+IN_USE = "A run on these particles is going on or waiting: change this before, or after it."
+_PIXEL_TIP = "The file does not say how large a pixel is; without it, lengths are in pixels."
 
 
 class HarmonyWidget(Dock):
-    """The dock; everything it shows comes from the session of its viewer."""
+    """The dock; everything it shows comes from the session and the runs of its viewer, which stay when it is closed."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self._viewer = napari_viewer
-        self.session = session_of(napari_viewer)
-        self.runner = Runner(self.session)
-        self.map_back = MapBack(napari_viewer)
-        self._layers = ResultLayers(napari_viewer)
-        self._job: Job | None = None
-        self._job_layer: Any = None
-        self._started = 0.0
+        self.runs = runs_of(napari_viewer)
+        self.session, self.runner = self.runs.session, self.runs.runner
         self._devices_asked = False
         self._make_parts()
         self._arrange()
-        self.runner.event.connect(self._on_event)
-        self.runner.done.connect(self._on_done)
-        self.runner.failed.connect(self._on_failed)
-        self.runner.cancelled.connect(self._on_cancelled)
-        self.map_back.said.connect(lambda text, error: self._say(text, error=error))
-        self.map_back.busy_changed.connect(self.update_buttons)
-        for runner in (self.runner, self.map_back.runner):
-            self.destroyed.connect(lambda _gone=None, runner=runner: runner.abandon())
+        self.form.set_settings(starting_settings())
         self.bind()
 
     # -- building ---------------------------------------------------------------------------------------------------
 
     def _make_parts(self) -> None:
+        self._make_input()
+        self.form = SettingsForm()
+        self.form.changed.connect(self.update_buttons)
+        self.run_buttons = RunButtons()
+        self.buttons, self.reason_label = self.run_buttons.actions, self.run_buttons.reason_label
+        self.run_buttons.wanted.connect(self.run)
+        self.run_buttons.trial_wanted.connect(self.try_some)
+        self.run_buttons.command_wanted.connect(self._on_copy)
+        self.run_row = RunRow(self.session, self.runner, steerable=True)
+        self.run_row.finish_wanted.connect(self.runs.finish)
+        self.loss_plot = LossPlot()
+        self.queue_box = QueueBox(self.runs)
+        self.notice_box = NoticeBox()
+        self.message_label = self.notice_box.label
+        self.notice_box.layer_wanted.connect(self.look_at)
+        self.result_box = ResultBox()
+        self.results = ResultActions(self._viewer, self.runs, self.result_box, self, self.notice_box.show_notice)
+        self.map_back = self.results.map_back
+
+    def _make_input(self) -> None:
         self.layer_combo = ParticleLayerCombo()
         self.layer_combo.layer_changed.connect(self._on_layer)
         self.info_label = QLabel()
@@ -94,30 +97,10 @@ class HarmonyWidget(Dock):
         self.pixel_spin.setDecimals(4)
         self.pixel_spin.setSuffix(" \N{ANGSTROM SIGN}")
         self.pixel_spin.setSpecialValueText("unknown")
-        self.pixel_spin.setToolTip("The file does not say how large a pixel is; without it, lengths are in pixels.")
         self.pixel_spin.setKeyboardTracking(False)
         self.pixel_spin.valueChanged.connect(self._on_pixel_size)
         self.tilt_edit = TiltRangeEdit()
         self.tilt_edit.changed.connect(self._on_tilt_range)
-        self.form = SettingsForm()
-        self.form.changed.connect(self.update_buttons)
-        self.buttons = {action: QPushButton(action.value) for action in Action}
-        for action, button in self.buttons.items():
-            button.clicked.connect(lambda _checked=False, action=action: self.run(action))
-        self.buttons[Action.ALIGN_AND_CLUSTER].setStyleSheet("font-weight: bold; padding: 6px;")
-        self.reason_label = QLabel()
-        self.reason_label.setWordWrap(True)
-        self.run_row = RunRow(self.session, self.runner)
-        self.message_label = QLabel()
-        self.message_label.setWordWrap(True)
-        self.message_label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.result_box = ResultBox()
-        self.result_box.class_wanted.connect(self.show_class)
-        self.result_box.table_button.clicked.connect(self.open_table)
-        self.result_box.navigate_button.clicked.connect(lambda: open_dock(self._viewer, "Content navigator"))
-        self.result_box.save_button.clicked.connect(self._ask_and_save_result)
-        self.result_box.model_button.clicked.connect(self._ask_and_save_model)
-        self.result_box.map_button.clicked.connect(self.start_map_back)
 
     def _arrange(self) -> None:
         top = QFormLayout()
@@ -128,21 +111,15 @@ class HarmonyWidget(Dock):
         top.addRow("Pixel size", self.pixel_spin)
         top.addRow("Tilt range", self.tilt_edit)
         self._top = top
-        steps = QHBoxLayout()
-        steps.setSpacing(4)
-        for action in (Action.TRAIN, Action.ALIGN, Action.CLUSTER):
-            steps.addWidget(self.buttons[action])
         body = QWidget()
         layout = QVBoxLayout(body)
         layout.setSpacing(6)
         layout.addLayout(top)
-        layout.addWidget(self.form)
-        layout.addLayout(steps)
-        layout.addWidget(self.buttons[Action.ALIGN_AND_CLUSTER])
-        for widget in (self.reason_label, self.run_row, self.message_label, self.result_box):
+        parts = (self.form, self.run_buttons, self.run_row, self.loss_plot, self.queue_box, self.notice_box)
+        for widget in (*parts, self.result_box):
             layout.addWidget(widget)
         layout.addStretch(1)
-        scroll = QScrollArea()
+        self._scroll = scroll = QScrollArea()
         scroll.setWidget(body)
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
@@ -163,21 +140,31 @@ class HarmonyWidget(Dock):
         layers = self._viewer.layers.events
         for signal in (layers.inserted, layers.removed, layers.reordered, layers.renamed):
             self.listen(signal, self._on_layers)
+        self.listen(self._viewer.events.theme, self._on_theme)
         self.listen(self.session.data_changed, self._on_data)
         self.listen(self.session.result_changed, self._on_result)
         self.listen(self.session.model_changed, self._on_result)
         self.listen(self.session.state_changed, self._on_state)
-        self._viewer.mouse_drag_callbacks.append(self._on_mouse)
+        self.listen(default_library().changed, self.form.models.refresh)
+        self.runner.event.connect(self._on_event)
+        self.runs.changed.connect(self._on_runs)
+        self.runs.said.connect(self.notice_box.show_notice)
+        self.runs.watch(id(self))
+        self.results.bind()
+        self._on_theme()
         self._on_layers()
         self._on_data(self.session.data)
         self._on_result(None)
         self._on_state(self.session.state)
+        self._on_runs()
+        self.notice_box.show_notice(self.runs.notice)
 
     def _disconnect(self) -> None:
-        self.runner.abandon()
-        self.map_back.runner.abandon()
-        if self._on_mouse in self._viewer.mouse_drag_callbacks:
-            self._viewer.mouse_drag_callbacks.remove(self._on_mouse)
+        self.runner.event.disconnect(self._on_event)
+        self.runs.changed.disconnect(self._on_runs)
+        self.runs.said.disconnect(self.notice_box.show_notice)
+        self.runs.unwatch(id(self))
+        self.results.unbind()
 
     def showEvent(self, event: QShowEvent) -> None:
         """Look for devices when first seen, in a thread: importing torch takes seconds."""
@@ -191,20 +178,29 @@ class HarmonyWidget(Dock):
     def _on_devices(self, found: tuple[list[Device], str]) -> None:
         self.form.set_devices(*found)
 
+    def _on_theme(self, _event: Any = None) -> None:
+        theme = get_theme(self._viewer.theme)
+        colours = (theme.canvas, theme.text, theme.secondary, theme.text, theme.current)
+        self.loss_plot.set_palette(Palette(*(colour.as_hex(format="long") for colour in colours)))
+
     # -- what is shown ----------------------------------------------------------------------------------------------
 
     def _on_layers(self, _event: Any = None) -> None:
         if not self.session.state.busy:
             adopt_result(self._viewer, self.session)
-            if self.session.layer is not None and self.layer_combo.layer is None:
-                self.layer_combo.refresh(self._viewer.layers)
-                self.layer_combo.set_layer(self.session.layer)
+        if self.session.layer is not None and self.layer_combo.layer is None:
+            self.layer_combo.refresh(self._viewer.layers)
+            self.layer_combo.set_layer(self.session.layer)
         self.layer_combo.refresh(self._viewer.layers)
 
     def _on_layer(self, layer: Any) -> None:
-        if self.session.state.busy:
-            return
         self.session.set_data(particles_of(layer) if layer is not None else None, layer)
+
+    def look_at(self, layer: Any) -> None:
+        """Choose particles, and show them with what was drawn from them instead of others."""
+        if layer in self._viewer.layers:
+            self.results.layers.show_only(layer)
+            self.layer_combo.set_layer(layer)
 
     def _on_data(self, particles: Particles | None) -> None:
         self.info_label.setText(about_particles(particles) if particles is not None else "")
@@ -213,18 +209,18 @@ class HarmonyWidget(Dock):
         self._top.setRowVisible(self.tilt_edit, self.tilt_edit.show_particles(particles))
         if self.session.layer is not None:
             self.layer_combo.set_layer(self.session.layer)
-        self.message_label.hide()
+        self.notice_box.show_notice(None)
         self.form.set_particles(particles)
 
     def _on_pixel_size(self, pixel_size: float) -> None:
         layer = self.session.layer
-        if pixel_size > 0 and layer is not None and not self.session.state.busy:
+        if pixel_size > 0 and layer is not None:
             self.session.set_data(set_pixel_size(layer, pixel_size), layer)
             self.pixel_spin.setValue(0)
 
     def _on_tilt_range(self) -> None:
         layer, data = self.session.layer, self.session.data
-        if layer is None or data is None or self.session.state.busy:
+        if layer is None or data is None:
             return
         if not self.tilt_edit.problem() and data.wedge != self.tilt_edit.value:
             self.session.set_data(set_wedge(layer, self.tilt_edit.value), layer)
@@ -237,159 +233,144 @@ class HarmonyWidget(Dock):
 
     def _on_state(self, state: State) -> None:
         self.run_row.on_state(state)
-        self.form.setEnabled(not state.busy)
-        self.layer_combo.setEnabled(not state.busy)
-        self.pixel_spin.setEnabled(not state.busy)
-        self.tilt_edit.setEnabled(not state.busy)
+        if state is State.RUNNING:
+            QTimer.singleShot(0, self._show_run_row)
+
+    def _show_run_row(self) -> None:
+        self._scroll.ensureWidgetVisible(self.run_row, 0, 0)
+
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, Loss):
+            self.loss_plot.show_curve(self.runs.curve)
+
+    def _on_runs(self) -> None:
+        self.queue_box.refresh()
+        self.loss_plot.show_curve(self.runs.curve)
+        if self.runs.finishing:
+            self.run_row.show_finishing()
         self.update_buttons()
 
     def update_buttons(self) -> None:
         """Enable what can be done now, and say why the rest cannot."""
+        data = self.session.data
         problems = [text for text in (*self.form.problems(), self.tilt_edit.problem()) if text]
-        self.result_box.map_button.setEnabled(not self.map_back.busy)
-        if self.session.state.busy:
-            reason = BUSY
-        elif self.session.data is None:
-            reason = NO_LAYER
-        else:
-            reason = " ".join(problems)
-        for action, button in self.buttons.items():
-            why = reason or self._why_not(action)
-            button.setEnabled(not why)
-            button.setToolTip(why or _TIPS[action])
-        self.reason_label.setText(reason)
-        self.reason_label.setVisible(bool(reason) and not self.session.state.busy)
+        reason = NO_LAYER if data is None else " ".join(problems)
+        self._lock_input(self.runs.uses(data))
+        self.results.update()
+        self.run_buttons.show_queueing(self.runs.current is not None)
+        trial = why_no_trial(data) if data is not None else ""
+        actions = {} if reason else {action: self._why_not(action) for action in Action}
+        self.run_buttons.show_reasons(reason, actions, trial, "")
+
+    def _lock_input(self, used: bool) -> None:
+        """What is known of particles stays as it is while they are worked on."""
+        for widget, tip in ((self.pixel_spin, _PIXEL_TIP), (self.tilt_edit, "")):
+            widget.setEnabled(not used)
+            widget.setToolTip(IN_USE if used else tip)
 
     def _why_not(self, action: Action) -> str:
         if action is Action.TRAIN and self.form.model != TRAIN:
             return "Training makes a new model: choose 'train on these particles' as the model."
-        return ""
+        request = self._request(action)
+        return self.runs.why_not(request) if request is not None else ""
 
     # -- running ----------------------------------------------------------------------------------------------------
 
+    @property
+    def settings(self) -> Settings:
+        """What a run is started with: the form, and what napari's preferences say of memory."""
+        return replace(self.form.settings, batch_memory=preferences().batch_memory)
+
+    def _request(self, action: Action) -> Request | None:
+        data, layer = self.session.data, self.session.layer
+        if data is None or layer is None:
+            return None
+        return Request(
+            action,
+            data,
+            self.settings,
+            self.form.model,
+            layer.name,
+            weakref.ref(layer),
+            rescale=self.form.models.rescale,
+        )
+
     def run(self, action: Action) -> None:
-        """Start a run on the chosen layer with the settings as they stand."""
-        if self.session.data is None or self.session.state.busy:
+        """Run on the chosen layer with the settings as they stand; where something runs, when that is done."""
+        request = self._request(action)
+        if request is not None and not self.runs.why_not(request):
+            remember(request.settings)
+            self.notice_box.show_notice(None)
+            self.runs.submit(request)
+
+    def try_some(self) -> None:
+        """Align and cluster a few particles, as a layer of their own."""
+        request = self._request(Action.ALIGN_AND_CLUSTER)
+        if request is None or why_no_trial(request.particles):
             return
-        self._job = Job(action, self.session.data, self.form.settings, self._model_for(action), self.session.result)
-        self._job_layer = self.session.layer
-        self._started = time.monotonic()
-        self.message_label.hide()
-        self.runner.submit(self._job.work())
+        rows = trial_rows(len(request.particles), request.settings.seed)
+        name = f"{TRIAL} of {request.name}"
+        some, layer = add_some(self._viewer, request.particles, rows, name, self.session.layer)
+        self.session.set_data(some, layer)
+        self.look_at(layer)
+        remember(request.settings)
+        self.runs.submit(
+            replace(request, particles=some, name=layer.name, layer=weakref.ref(layer), whole=request.layer)
+        )
 
-    def _model_for(self, action: Action) -> Any:
-        chosen = self.form.model
-        if isinstance(chosen, Path):
-            return chosen
-        # Align after Train means: with what was just trained
-        if chosen == LAST or action is Action.ALIGN:
-            return self.session.model
-        return None
-
-    def _on_event(self, event: Event) -> None:
-        if isinstance(event, Preview) and self._job is not None and self._layer_is_there():
-            self._layers.show_preview(event, self._job_layer, self._job.particles)
-
-    def _layer_is_there(self) -> bool:
-        return self._job_layer is not None and self._job_layer in self._viewer.layers
-
-    def _on_done(self, done: Done) -> None:
-        job = self._job
-        if job is None:
-            return
-        seconds = time.monotonic() - self._started
-        done = finished(job, done, seconds)
-        if job.action is Action.TRAIN:
-            self.session.set_model(done.value)
-            self._say(f"Trained in {duration(seconds)}. Align now uses this model; Save model... keeps it.")
-            return
-        if done.model is not None:
-            self.session.set_model(done.model)
-        self.session.set_result(done.value, done.model)
-        if self._layer_is_there():
-            self._layers.show_result(done.value, self._job_layer, job.particles)
-        self._say(f"{job.action.value}: done in {duration(seconds)}.")
-
-    def _on_failed(self, error: Exception) -> None:
-        text = str(error) if isinstance(error, HarmonyError) else describe(error)
-        self._say(text, error=True)
-
-    def _on_cancelled(self) -> None:
-        if self.session.result is not None and self._job is not None and self._layer_is_there():
-            self._layers.show_result(self.session.result, self._job_layer, self._job.particles)
-        self._say("Cancelled; nothing of that run was kept.")
-
-    def _say(self, text: str, *, error: bool = False) -> None:
-        self.message_label.setStyleSheet("color: #e05252;" if error else "")
-        self.message_label.setText(text)
-        self.message_label.show()
-
-    # -- results ----------------------------------------------------------------------------------------------------
-
-    def show_class(self, number: int) -> None:
-        """Add the aligned particles of a class as a layer and select them."""
-        if self.session.result is None or self.session.data is None or self.session.layer is None:
-            return
-        members = self.session.result.members(number)
-        if not len(members):
-            self._say(f"Class {number} has no particles.")
-            return
-        self._layers.show_class(self.session.result, number, self.session.layer, self.session.data)
-        self.session.select(members)
-
-    def _on_mouse(self, _viewer: Any, event: Any) -> Generator[None, None, None]:
-        """A click (not a drag) on a class average chooses that class and selects its particles."""
-        dragged = False
-        yield
-        while event.type == "mouse_move":
-            dragged = True
-            yield
-        number = None if dragged else self._layers.class_under(event.position)
-        if number is not None and self.session.result is not None and not self.session.state.busy:
-            self.result_box.choose_class(number)
-            self.session.select(self.session.result.members(number))
-
-    def start_map_back(self) -> None:
-        """Put the class averages into the tomogram the particles were cut from."""
-        if self.session.result is not None and self.session.data is not None:
-            self.message_label.hide()
-            self.map_back.start(self.session.data, self.session.result)
-
-    def open_table(self) -> None:
-        """Open the Transforms table, or bring it to the front."""
-        open_dock(self._viewer, "Transforms table")
-
-    def save_result(self, folder: str | Path) -> Path:
-        """Write the result to an OUT folder.
+    def command(self) -> str:
+        """The command that does what *Align and Cluster* would do with the settings as they stand.
 
         Raises
         ------
-        HarmonyError
-            Where there is no result, or the folder cannot be written.
+        InputError : the particles, or the model, are in no file, with what to save first
         """
-        from napari_harmony.outputs import write_output
+        request = self._request(Action.ALIGN_AND_CLUSTER)
+        if request is None:
+            raise InputError(NO_LAYER)
+        if request.model == LAST:
+            raise InputError(UNSAVED_MODEL)
+        source = source_of(request.particles, part=is_part(self.session.layer))
+        model = request.model if isinstance(request.model, Path) else None
+        out = source.with_name(f"{source.name.split('.')[0]}-harmony")
+        pixel_size = stated_pixel_size(request.particles)
+        return command_line(ALIGN, source, request.settings, model, out, pixel_size, rescale=request.rescale)
 
-        if self.session.result is None or self.session.data is None:
-            raise HarmonyError("There is no result to save: run Align and Cluster first.")
-        settings = self._job.settings if self._job is not None else None
-        return write_output(folder, self.session.data, self.session.result, model=self.session.model, settings=settings)
+    def _on_copy(self) -> None:
+        try:
+            command = self.command()
+        except InputError as error:
+            self.notice_box.show_notice(Notice(str(error), error=True))
+            return
+        QApplication.clipboard().setText(command)
+        self.notice_box.show_notice(Notice(f"Copied: {command}"))
+
+    # -- results, for scripts ---------------------------------------------------------------------------------------
+
+    def show_class(self, number: int) -> None:
+        """Add the aligned particles of a class as a layer and select them."""
+        self.results.show_class(number)
+
+    def open_table(self) -> None:
+        """Open the Transforms table, or bring it to the front."""
+        self.results.open_table()
+
+    def save_result(self, folder: str | Path) -> Path:
+        """Write the result to an OUT folder; HarmonyError where there is none, or it cannot be written."""
+        return self.results.save_result(folder)
 
     def save_model(self, folder: str | Path) -> None:
-        """Write the trained model into a folder."""
-        if self.session.model is None:
-            raise HarmonyError("There is no model to save: train one first.")
-        save_model(self.session.model, Path(folder))
-        show_info(f"Model written to {folder}.")
+        """Write the trained model into a folder; HarmonyError where there is none."""
+        self.results.save_model(folder)
 
-    def _ask_and_save_result(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "Save the result into this folder")
-        if folder:
-            self.attempt(lambda: show_info(f"Result written to {self.save_result(folder)}."))
 
-    def _ask_and_save_model(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "Save the model into this folder")
-        if folder:
-            self.attempt(lambda: self.save_model(folder))
+def starting_settings() -> Settings:
+    """What a form begins with: the settings of the last run, on the device that napari's preferences name."""
+    from napari_harmony.engine.settings import Settings
+
+    last = remembered() or Settings()
+    wanted = preferences().device
+    return last if wanted == Settings().device else replace(last, device=wanted)
 
 
 def _find_devices() -> tuple[list[Device], str]:
