@@ -331,6 +331,7 @@ class LatentPlot(Dock):
             Qt.Key.Key_Backspace: self.actions_box.junk,
             Qt.Key.Key_Y: self.actions_box.new_layer,
             Qt.Key.Key_S: self.actions_box.ask_and_export,
+            Qt.Key.Key_I: self.invert_selection,
             Qt.Key.Key_Escape: self.clear_selection,
         }
         return actions.get(key)
@@ -356,9 +357,9 @@ class LatentPlot(Dock):
     def _fill_menu(self, menu: QMenu) -> None:
         there = self.session.result is not None
         for text, action in (
-            ("Select &all", self.select_all),
-            ("&Clear selection", self.clear_selection),
-            ("&Invert selection", self.invert_selection),
+            ("Select &all\tCtrl+A", self.select_all),
+            ("&Clear selection\tEsc", self.clear_selection),
+            ("&Invert selection\tI", self.invert_selection),
         ):
             menu.addAction(text, action).setEnabled(there)
         menu.addSeparator()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.utils.notifications import show_info
-from qtpy.QtCore import QEvent, QItemSelectionModel, QPoint, QSignalBlocker, Qt, QTimer, Signal
-from qtpy.QtGui import QGuiApplication, QKeyEvent, QKeySequence, QShowEvent
+from qtpy.QtCore import QItemSelectionModel, QModelIndex, QPoint, QSignalBlocker, Qt, QTimer
+from qtpy.QtGui import QGuiApplication, QShowEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -21,16 +22,17 @@ from qtpy.QtWidgets import (
     QMainWindow,
     QMenu,
     QPushButton,
-    QTableView,
     QVBoxLayout,
+    QWidget,
 )
-from superqt import QElidingLabel
+from superqt import QElidingLabel, QFlowLayout
 
 from napari_harmony.errors import HarmonyError
 from napari_harmony.session import session_of
 from napari_harmony.widgets._columns import FLAGS, flag_words
 from napari_harmony.widgets._dock import Dock, adopt_result
 from napari_harmony.widgets._table_model import NO_FLAG, PARTICLE_COLUMN, Filter, TransformsModel
+from napari_harmony.widgets._table_view import SORT_KEYS, RowsView
 
 if TYPE_CHECKING:
     import napari
@@ -41,31 +43,6 @@ if TYPE_CHECKING:
 EXPORTS = "RELION STAR (*.star);;CSV (*.csv);;cryoSPARC (*.cs)"
 EXPORTS_3D = "RELION STAR (*.star);;Dynamo table (*.tbl);;CSV (*.csv)"
 _FILTER_DELAY_MS = 40
-
-
-class RowsView(QTableView):
-    """A table view whose Ctrl+C asks for whole rows; Qt's own copies one cell.
-
-    Signals
-    -------
-    copy_wanted()
-    """
-
-    copy_wanted = Signal()
-
-    def event(self, event: QEvent) -> bool:
-        """Claim Ctrl+C before any shortcut of the window does."""
-        if event.type() == QEvent.Type.ShortcutOverride and event.matches(QKeySequence.StandardKey.Copy):
-            event.accept()
-            return True
-        return super().event(event)
-
-    def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Ask for a copy on Ctrl+C."""
-        if event.matches(QKeySequence.StandardKey.Copy):
-            self.copy_wanted.emit()
-        else:
-            super().keyPressEvent(event)
 
 
 class TransformsTable(Dock):
@@ -82,6 +59,7 @@ class TransformsTable(Dock):
         self._listening = True
         self._placed = False
         self._rows: Any = None  # the table that is shown
+        self._column = PARTICLE_COLUMN  # that the keyboard stands in
         self.model = TransformsModel(self)
         self._make_view()
         self._make_filters()
@@ -112,13 +90,17 @@ class TransformsTable(Dock):
         view.clicked.connect(lambda index: self._go_to(index.row()))
         view.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         view.customContextMenuRequested.connect(self._show_menu)
+        view.selectionModel().currentChanged.connect(self._on_cell_entered)
         view.copy_wanted.connect(self.copy)
+        view.sort_wanted.connect(self.sort_by_current)
         self.model.modelReset.connect(self._show_selection)
 
     def _make_filters(self) -> None:
         self.class_box = QComboBox()
         self.class_box.setToolTip("Show the particles of one class only.")
         self.flag_box = QComboBox()
+        for box in (self.class_box, self.flag_box):
+            box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.flag_box.setToolTip("Show only particles with this flag, or those without any.")
         self.score_low, self.score_high = QDoubleSpinBox(), QDoubleSpinBox()
         for spin in (self.score_low, self.score_high):
@@ -143,17 +125,14 @@ class TransformsTable(Dock):
         self.export_selected_button.clicked.connect(lambda: self._ask_and_export(selected=True))
 
     def _arrange(self) -> None:
-        filters = QHBoxLayout()
-        for text, widget, stretch in (
-            ("Class", self.class_box, 1),
-            ("Flag", self.flag_box, 1),
-            ("Score from", self.score_low, 0),
-            ("to", self.score_high, 0),
+        filters = QFlowLayout()  # in a narrow dock one below the other
+        for text, widget in (
+            ("Class", self.class_box),
+            ("Flag", self.flag_box),
+            ("Score from", self.score_low),
+            ("to", self.score_high),
         ):
-            label = QLabel(text)
-            label.setBuddy(widget)
-            filters.addWidget(label)
-            filters.addWidget(widget, stretch)
+            filters.addWidget(_labelled(text, widget))
         buttons = QHBoxLayout()
         buttons.addWidget(self.count_label, 1)
         buttons.addWidget(self.export_selected_button)
@@ -283,7 +262,7 @@ class TransformsTable(Dock):
         """Make the row of a particle the one the keyboard starts from; False where it is not shown."""
         rows = self.model.rows_of([particle])
         if len(rows):
-            index = self.model.index(int(rows[0]), max(0, self.view.currentIndex().column()))
+            index = self.model.index(int(rows[0]), self._column)
             self.view.selectionModel().setCurrentIndex(index, QItemSelectionModel.SelectionFlag.NoUpdate)
         return len(rows) > 0
 
@@ -324,6 +303,14 @@ class TransformsTable(Dock):
     def _on_row_entered(self, index: Any, _before: Any) -> None:
         if self._listening and index.isValid():
             self._go_to(index.row())
+
+    def _on_cell_entered(self, index: QModelIndex, _before: QModelIndex) -> None:
+        if index.isValid():
+            self._column = index.column()
+
+    def sort_by_current(self, order: Qt.SortOrder) -> None:
+        """Sort by the column that the keyboard stands in."""
+        self.view.sortByColumn(self._column, order)
 
     def _go_to(self, row: int) -> None:
         self._listening = False
@@ -370,10 +357,25 @@ class TransformsTable(Dock):
 
     def _show_menu(self, position: QPoint) -> None:
         menu = QMenu(self)
-        menu.addAction("Copy rows", self.copy).setEnabled(len(self.session.selection) > 0)
-        menu.addAction("Select all shown", self.view.selectAll)
+        menu.addAction("Copy rows\tCtrl+C", self.copy).setEnabled(len(self.session.selection) > 0)
+        menu.addAction("Select all shown\tCtrl+A", self.view.selectAll)
+        heading = self.model.columns[self._column].heading
+        for order, (key, word) in SORT_KEYS.items():
+            menu.addAction(f"Sort by {heading}, {word}\t{key}", partial(self.sort_by_current, order))
         menu.addAction("Export selected...", self.export_selected_button.click).setEnabled(
             self.export_selected_button.isEnabled()
         )
         menu.exec(self.view.viewport().mapToGlobal(position))
         menu.deleteLater()
+
+
+def _labelled(text: str, widget: QWidget) -> QWidget:
+    """A widget with a word before it."""
+    pair = QWidget()
+    layout = QHBoxLayout(pair)
+    layout.setContentsMargins(0, 0, 6, 0)
+    label = QLabel(text)
+    label.setBuddy(widget)
+    layout.addWidget(label)
+    layout.addWidget(widget)
+    return pair
