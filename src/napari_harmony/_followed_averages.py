@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_harmony._averages import Montage
-from napari_harmony._layers import KEY, role_of
+from napari_harmony._layers import KEY, fit_visible, role_of
 from napari_harmony._volume_averages import orthogonal_slices
 
 if TYPE_CHECKING:
@@ -33,8 +33,12 @@ class FollowedAverages:
             self._viewer.add_image(
                 tiles.picture, name=name, colormap="gray", contrast_limits=limits, metadata=about, units="pixel"
             )
+            fit_visible(self._viewer)
             return
+        changed = layer.data.shape != tiles.picture.shape
         layer.data, layer.name, layer.contrast_limits = tiles.picture, name, limits
+        if changed:
+            fit_visible(self._viewer)
 
     def remove(self) -> None:
         """Take the layer away."""
