@@ -14,12 +14,14 @@ from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QCheckBox, QComboBox, QFileDialog, QLineEdit, QMessageBox
 
+from napari_harmony.engine.settings import Settings
 from napari_harmony.errors import InputError
 from napari_harmony.library import Library, default_library
 from napari_harmony.models.card import ModelCard
 from napari_harmony.particles.dataset import Particles
 from napari_harmony.session import session_of
 from napari_harmony.widgets import model_manager
+from napari_harmony.widgets._work import Action, Request
 from napari_harmony.widgets.model_manager import ModelManager
 
 
@@ -273,10 +275,14 @@ def test_models_are_imported(
 
 
 class Harmony:
-    """The parts of the Harmony dock that models are chosen in."""
+    """The parts of the Harmony dock that models are chosen in, and its runs."""
 
     def __init__(self) -> None:
         self.chosen: list[Path] = []
+        self.settings = Settings(preset="fast")
+        self.requests: list[Request] = []
+        self.refusal = ""
+        self.runs = SimpleNamespace(submit=self.requests.append, why_not=lambda request: self.refusal)
         box = QComboBox()
         box.addItem("other", "other")
         box.addItem("train", "train")
@@ -301,6 +307,34 @@ def test_a_model_is_chosen_in_the_harmony_dock(qtbot: QtBot, dock: ModelManager,
     stand_on(dock, "broken")
     dock.use()
     assert len(harmony.chosen) == 2
+
+
+def test_a_model_is_trained_on_as_a_run_of_the_harmony_dock(
+    qtbot: QtBot, dock: ModelManager, harmony: Harmony, particles: Particles
+) -> None:
+    stand_on(dock, "wide")
+    qtbot.mouseClick(dock.buttons["tune"], Qt.MouseButton.LeftButton)
+    (request,) = harmony.requests
+    assert request.action is Action.TRAIN and request.model == dock.library.folder / "wide" and request.rescale
+    assert request.particles is particles and request.settings.preset == "fast" and request.name == "particles"
+    assert harmony.form.model_box.currentData() == "train" and "Keep last model" in said(dock)
+    harmony.refusal = "It is waiting already."
+    dock.tune()
+    assert len(harmony.requests) == 1 and said(dock) == "It is waiting already."
+
+
+def test_what_cannot_be_trained_on_says_why(
+    dock: ModelManager, harmony: Harmony, library: Library, particles: Particles, tmp_path: Path
+) -> None:
+    library.add(write_model(tmp_path / "old", card_for(particles, objective="harmony-2022")), "published")
+    stand_on(dock, "published")
+    assert not dock.buttons["tune"].isEnabled() and "harmony-2022" in dock.buttons["tune"].toolTip()
+    stand_on(dock, "fitting")
+    assert dock.buttons["tune"].isEnabled()
+    dock.session.set_data(None)
+    assert not dock.buttons["tune"].isEnabled() and "Choose particles" in dock.buttons["tune"].toolTip()
+    dock.tune()
+    assert harmony.requests == []
 
 
 def test_training_begins_in_the_harmony_dock(dock: ModelManager, harmony: Harmony) -> None:

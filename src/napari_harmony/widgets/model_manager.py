@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -28,7 +29,7 @@ from napari_harmony.session import session_of
 from napari_harmony.widgets._dock import Dock
 from napari_harmony.widgets._model_card import ModelCardView
 from napari_harmony.widgets._model_list import ModelList
-from napari_harmony.widgets._work import TRAIN
+from napari_harmony.widgets._work import TRAIN, Action, Request
 
 if TYPE_CHECKING:
     import napari
@@ -40,6 +41,8 @@ EMPTY = (
 _NONE = "Choose a model in the list."
 _TIPS = {
     "use": "Choose this model in the Harmony dock, where Align and Cluster then use it.",
+    "tune": "Go on training this model on the particles chosen in the Harmony dock, with the settings there. The model "
+    "stays as it is; the new one has its classes, and can be kept afterwards.",
     "train": "Open the Harmony dock, set to train a new model on its particles.",
     "keep": "Copy the model that was trained or used last on these particles into the library.",
     "import": "Copy a model that was saved elsewhere (model.json with model.safetensors) into the library.",
@@ -82,6 +85,7 @@ class ModelManager(Dock):
             label.hide()
         actions: dict[str, tuple[str, Callable[[], Any]]] = {
             "use": ("&Use in Harmony", self.use),
+            "tune": ("&Fine-tune", self.tune),
             "train": ("&Train new...", self.train),
             "keep": ("&Keep last model", self.keep),
             "import": ("&Import...", self.ask_and_import),
@@ -99,9 +103,9 @@ class ModelManager(Dock):
 
     def _arrange(self) -> None:
         of_model = QGridLayout()
-        of_model.addWidget(self.buttons["use"], 0, 0, 1, 3)
-        for column, name in enumerate(("rename", "delete", "open")):
-            of_model.addWidget(self.buttons[name], 1, column)
+        of_model.addWidget(self.buttons["use"], 0, 0, 1, 2)
+        for place, name in enumerate(("tune", "rename", "delete", "open")):
+            of_model.addWidget(self.buttons[name], 1 + place // 2, place % 2)
         new = QGridLayout()
         for column, name in enumerate(("train", "keep", "import")):
             new.addWidget(self.buttons[name], 0, column)
@@ -188,6 +192,7 @@ class ModelManager(Dock):
         own = _NONE if entry is None else "It comes with napari-harmony and stays as it is." if entry.bundled else ""
         reasons = {
             "use": self._why_not_use(entry),
+            "tune": self._why_not_tune(entry),
             "keep": "" if self.session.model is not None else "No model was trained or used on these particles yet.",
             "rename": own,
             "delete": own,
@@ -207,6 +212,15 @@ class ModelManager(Dock):
         data = self.session.data
         return why_not_rescaled(entry.card, data) if data is not None and mismatch(entry.card, data) else ""
 
+    def _why_not_tune(self, entry: Entry | None) -> str:
+        if why := self._why_not_use(entry):
+            return why
+        if self.session.data is None or self.session.layer is None:
+            return "Choose particles in the Harmony dock first: the model is trained on with them."
+        if entry is not None and entry.card is not None and entry.card.objective != "harmony":
+            return f"Models of the objective {entry.card.objective} cannot be trained on: train a new one."
+        return ""
+
     def _rescales(self, entry: Entry | None) -> bool:
         """Whether the particles must be rescaled for the model, and can be."""
         data = self.session.data
@@ -223,6 +237,32 @@ class ModelManager(Dock):
         models.set_file(entry.folder)
         models.rescale_box.setChecked(self._rescales(entry))
         self.say(f"'{entry.name}' is chosen in the Harmony dock.")
+
+    def tune(self) -> None:
+        """Go on training the model on the particles of the session, as a run of the Harmony dock."""
+        entry, layer = self.list.entry, self.session.layer
+        if entry is None or self._why_not_tune(entry):
+            return
+        harmony, data = self._harmony(), self.session.data
+        settings = self._try(lambda: harmony.settings)
+        if settings is None or data is None:
+            return
+        # Align then takes the model that was trained last
+        harmony.form.model_box.setCurrentIndex(harmony.form.model_box.findData(TRAIN))
+        request = Request(
+            Action.TRAIN,
+            data,
+            settings,
+            entry.folder,
+            layer.name,
+            weakref.ref(layer),
+            rescale=self._rescales(entry),
+        )
+        if why := harmony.runs.why_not(request):
+            self.say(why, error=True)
+            return
+        harmony.runs.submit(request)
+        self.say(f"'{entry.name}' is being trained on; Keep last model then adds the new one to the library.")
 
     def train(self) -> None:
         """Set the Harmony dock to train a new model."""
