@@ -1,4 +1,4 @@
-"""The Latent plot: a lasso, what it selects, a layer of it, and two columns of the table."""
+"""The Latent plot: a lasso, what it selects, and two columns of the table."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from qtpy.QtWidgets import QApplication
 from napari_harmony._layers import fit_visible
 from napari_harmony.widgets._latent_choice import Plot
 from pictures.runs import PARTICLES, Runs, finished
-from pictures.studio import SETTLING, Studio, wait
+from pictures.studio import Studio
 
 NUMBER = 1  # of the class that is drawn around
 NO_KEYS = Qt.KeyboardModifier.NoModifier
 
 
 def draw(studio: Studio, runs: Runs) -> None:
-    """Draw a lasso around one class, open it as a layer, and plot two columns beside the table."""
+    """Draw a lasso around one class, and plot two columns beside the table."""
     finished(studio, runs, PARTICLES, "simulated")
     studio.dock("Harmony")
     plot = studio.dock("Latent plot")
@@ -29,9 +29,6 @@ def draw(studio: Studio, runs: Runs) -> None:
     studio.take("latent-lasso")
     _release(plot.canvas)
     studio.take("latent")
-    plot.actions_box.new_layer()
-    wait(lambda: False, SETTLING)
-    studio.take("latent-layer")
     plot.choice.set_plot(Plot.COLUMNS)
     plot.choice.set_colour("psi_spread")
     score = plot.session.result.table["score"].to_numpy()
