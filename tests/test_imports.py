@@ -31,6 +31,7 @@ PARTS = (
     (
         "session",
         "command",
+        "cluster",
         "following",
         "_viewer_link",
         "_stacks",
