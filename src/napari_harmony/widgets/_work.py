@@ -112,7 +112,9 @@ def _run(job: Job) -> Iterator[Event]:
     from napari_harmony.engine import api
 
     if job.action is Action.TRAIN:
-        yield from api.fit(job.particles, job.settings, enough=job.enough)
+        start = load_model(job.model) if isinstance(job.model, Path) else None
+        settings = job.settings if start is None else _with_model(job.settings)
+        yield from api.fit(job.particles, settings, enough=job.enough, model=start, rescale=job.rescale)
     elif job.action is Action.CLUSTER and job.result is not None:
         yield from api.cluster(job.particles, job.result, job.settings, enough=job.enough)
     else:
