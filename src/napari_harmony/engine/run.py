@@ -360,12 +360,12 @@ class Run:
         if abs(mine / theirs - 1) > 0.01:
             raise InputError(
                 f"{name_of(self.particles)}: the box is {mine:.0f} A wide, the model was trained on "
-                f"{theirs:.0f} A; extract the particles again at that box width, or train on this data."
+                f"{theirs:.0f} A; rescale the particles to the model (--rescale), or train on this data."
             )
         if geometry.box < card.box:
             raise InputError(
                 f"{name_of(self.particles)}: the images are {geometry.box} pixels wide, the model works on {card.box}; "
-                "give particles with smaller pixels, or train on this data."
+                "rescale the particles to the model (--rescale), or train on this data."
             )
         if model.templates is None:
             raise InputError("The model holds no class averages: train it on a data set first.")

@@ -176,13 +176,13 @@ def model_templates(model: HarmonyModel, usable: Prepared, name: str) -> Templat
     mine, theirs = geometry.box * geometry.pixel_size, card.box * card.pixel_size
     if abs(mine / theirs - 1) > 0.01:
         raise InputError(
-            f"{name}: the box is {mine:.0f} A wide, the model was trained on {theirs:.0f} A; extract the particles "
-            "again at that box width, or train on this data."
+            f"{name}: the box is {mine:.0f} A wide, the model was trained on {theirs:.0f} A; rescale the particles "
+            "to the model (--rescale), or train on this data."
         )
     if geometry.box < min(card.box, card.template_box or card.box):
         raise InputError(
             f"{name}: the subtomograms are {geometry.box} voxels wide, the model works on {card.box}; "
-            "give particles with smaller voxels, or train on this data."
+            "rescale the particles to the model (--rescale), or train on this data."
         )
     if model.templates is None:
         raise InputError("The model holds no class averages: train it on a data set first.")
