@@ -30,14 +30,16 @@ def main() -> None:
         parser.error(f"there is no subject {unknown[0]}; choose of {', '.join(SUBJECTS)}")
     with tempfile.TemporaryDirectory(prefix="napari-harmony-pictures-") as place:
         home = Path(place)
+        images, kept = chosen.images.absolute(), (chosen.runs or home / "runs").absolute()
+        microtubule = chosen.microtubule.absolute() if chosen.microtubule is not None else None
         _as_for_a_new_user(home)
         from pictures.runs import Runs
         from pictures.studio import Studio
 
-        runs = Runs(chosen.runs or home / "runs", chosen.microtubule)
+        runs = Runs(kept, microtubule)
         for name in chosen.subjects or SUBJECTS:
             started = time.monotonic()
-            with Studio(chosen.images) as studio:
+            with Studio(images) as studio:
                 importlib.import_module(f"pictures.{name}").draw(studio, runs)
             print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
 
@@ -45,8 +47,10 @@ def main() -> None:
 def _as_for_a_new_user(home: Path) -> None:
     """Settings and models of whoever runs this are neither shown nor changed; lengths do not depend on the screen."""
     os.environ["NAPARI_CONFIG"] = str(home / "settings.yaml")
-    os.environ["NAPARI_HARMONY_MODELS"] = str(home / "models")
+    os.environ["NAPARI_HARMONY_MODELS"] = "models"
+    os.environ["XDG_CACHE_HOME"] = str(home / "cache")  # napari writes icons there, as other windows do meanwhile
     os.environ |= {"QT_SCALE_FACTOR": "1", "QT_FONT_DPI": "96"}
+    os.chdir(home)  # folders in pictures are short
 
 
 if __name__ == "__main__":

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from qtpy.QtCore import QItemSelectionModel
 
-from napari_harmony.widgets._work import Action
-from pictures.runs import PARTICLES, SETTINGS, Runs, finished, run
+from pictures.runs import MANY, Runs, finished
 from pictures.studio import SETTLING, Studio, wait, wait_or_stop
-
-CLASSES = 8  # the sample has five contents
 
 
 def draw(studio: Studio, runs: Runs) -> None:
-    """Cluster into too many classes, merge two of one content, junk one, choose a part of another."""
-    finished(studio, runs, PARTICLES, "simulated")
-    harmony = studio.dock("Harmony")
-    harmony.form.set_settings(replace(SETTINGS[PARTICLES], classes=CLASSES))
-    run(studio, harmony, Action.CLUSTER)
-    studio.close_dock(harmony)
+    """Merge two of one content, junk one, choose a part of another."""
+    finished(studio, runs, MANY, "simulated")
     gallery = studio.dock("Class gallery")
     studio.take("gallery")
     one, two = closest(gallery)

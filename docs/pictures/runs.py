@@ -11,10 +11,11 @@ from napari_harmony.outputs.restore import is_output
 from napari_harmony.widgets._work import Action
 from pictures.studio import LONGEST, Studio, wait_or_stop
 
-PARTICLES, MOVING, TOMOGRAM = "particles", "moving", "tomogram"
-#: Settings of the runs: the numbers of contents that the samples have.
+PARTICLES, MANY, MOVING, TOMOGRAM = "particles", "many", "moving", "tomogram"
+#: Settings of the runs: the numbers of contents that the samples have, and for one of them too many classes.
 SETTINGS = {
     PARTICLES: Settings(classes=5),
+    MANY: Settings(classes=8, preset="fast"),
     MOVING: Settings(classes=1),
     TOMOGRAM: Settings(classes=3),
 }
