@@ -6,6 +6,7 @@ import json
 import math
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,8 @@ from platformdirs import user_cache_path
 
 from napari_harmony.engine.clock import Clock
 from napari_harmony.engine.costs import NETWORK, SEARCH
+from napari_harmony.errors import InputError
+from napari_harmony.particles.files import replacing
 
 #: Environment variable that says where the file is kept instead.
 FOLDER = "NAPARI_HARMONY_CACHE"
@@ -66,17 +69,10 @@ def remember(pace: Pace, clock: Clock) -> None:
         return
     known = pace.slowness if pace.known else {}
     new = {word: math.sqrt(value * known.get(word, value)) for word, value in measured.items()}
-    path = cache_file()
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     everything = _read()
-    kept = everything.get(pace.device)
-    everything[pace.device] = {**(kept if isinstance(kept, dict) else {}), **new}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(json.dumps(everything, indent=1))
-        os.replace(beside, path)
-    except OSError:
-        beside.unlink(missing_ok=True)
+    everything[pace.device] = {**everything.get(pace.device, {}), **new}
+    with suppress(OSError, InputError), replacing(cache_file()) as file:
+        file.write(json.dumps(everything, indent=1).encode())
 
 
 def _read() -> dict[str, dict[str, float]]:
@@ -95,7 +91,7 @@ def _is_plausible(value: object) -> bool:
 def _slowness_of_the_cpu() -> float:
     """A guess from the time of a matrix product, in milliseconds."""
     one, least = np.ones((EDGE, EDGE), np.float32), math.inf
-    for _ in range(5):
+    for _ in range(15):
         begin = time.perf_counter()
         _ = one @ one
         least = min(least, time.perf_counter() - begin)
