@@ -12,7 +12,7 @@ from pathlib import Path
 
 PLUGIN = "napari-harmony"
 HEAVY = ("torch", "matplotlib", "sklearn")
-PARTICLES, SECONDS = 100, 600
+PARTICLES, SECONDS = 100, 1200
 
 
 def loaded() -> list[str]:
