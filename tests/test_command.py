@@ -84,8 +84,8 @@ def test_the_command_is_parsed_to_the_same_settings(
     assert "\n" not in command and name == ("run_train" if train else "run_align")
     assert parsed == chosen
     assert (job.source, job.target, job.pixel_size) == (source, out, 1.06)
-    assert job.model == ("train" if train or model is None else str(model))
-    if trained and not train:
+    assert job.model == ("train" if model is None else str(model))
+    if trained:
         assert job.transforms == ",".join(chosen.transforms)  # else the model's own would be taken
 
 

@@ -14,7 +14,8 @@ from gui_fakes import FakeEngine, make_particles
 from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QApplication
+from qtpy.QtGui import QCloseEvent
+from qtpy.QtWidgets import QApplication, QDialog, QLabel
 
 from napari_harmony._layers import KEY, particles_layer, role_of
 from napari_harmony.engine.settings import Settings
@@ -111,16 +112,66 @@ def test_the_sample_opens_from_the_menu_and_can_be_run(viewer: Any, qtbot: QtBot
     assert harmony.session.state is State.DONE
 
 
-def test_closing_a_dock_by_its_cross_cancels_its_run(viewer: Any, qtbot: QtBot, fake: FakeEngine) -> None:
-    fake.pause, fake.steps = 0.05, 1000
+def run_on_and_on(viewer: Any, qtbot: QtBot, fake: FakeEngine) -> tuple[Any, Any]:
+    """The frame and the dock of a run that does not end by itself."""
+    fake.pause, fake.steps = 0.05, 100_000
     data, options, _ = particles_layer(make_particles(), "particles")
     viewer.add_image(data, **options)
     frame, harmony = viewer.window.add_plugin_dock_widget(PLUGIN, "Harmony")
     with qtbot.waitSignal(harmony.runner.event):
         harmony.run(Action.ALIGN_AND_CLUSTER)
+    return frame, harmony
+
+
+def test_a_run_goes_on_when_its_dock_is_closed_and_is_there_when_it_is_opened_again(
+    viewer: Any, qtbot: QtBot, fake: FakeEngine
+) -> None:
+    frame, _ = run_on_and_on(viewer, qtbot, fake)
     frame.destroyOnClose()
+    assert session_of(viewer).state is State.RUNNING
+    assert "goes on; open the Harmony dock" in notification_manager.records[-1].message
+    again = dock(viewer, "Harmony")
+    qtbot.waitUntil(lambda: "searching" in again.run_row.label.text())
+    with qtbot.waitSignal(again.runner.cancelled, timeout=2000):
+        again.run_row.cancel_button.click()
+    assert fake.closed == 1
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_closing_the_window_asks_in_words_and_then_ends_the_run(
+    viewer: Any, qtbot: QtBot, fake: FakeEngine, monkeypatch: pytest.MonkeyPatch, paused: bool
+) -> None:
+    from napari._qt import qt_main_window
+
+    asked: list[str] = []
+    answer = QDialog.DialogCode.Rejected
+
+    class Question(qt_main_window.ConfirmCloseDialog):  # type: ignore[misc]
+        def exec_(self) -> QDialog.DialogCode:
+            asked.extend(label.text() for label in self.findChildren(QLabel))
+            return answer
+
+    monkeypatch.setattr(qt_main_window, "ConfirmCloseDialog", Question)
+    _, harmony = run_on_and_on(viewer, qtbot, fake)
+    harmony.run(Action.TRAIN)  # waits
+    if paused:
+        harmony.run_row.pause_button.click()
+        qtbot.waitUntil(lambda: harmony.session.state is State.PAUSED)
+    window, runs = viewer.window._qt_window, harmony.runs
+
+    def close() -> None:
+        event = QCloseEvent()
+        event.spontaneous = lambda: True  # as by the cross of the window
+        window.closeEvent(event)
+
+    close()
+    assert "Align and Cluster of 'particles' (napari-harmony); closing ends it, and nothing of it is kept" in asked[0]
+    assert runs.current is not None and fake.closed == 0
+    answer = QDialog.DialogCode.Accepted
+    close()
     qtbot.waitUntil(lambda: fake.closed == 1, timeout=2000)
-    assert session_of(viewer).state is State.IDLE
+    qtbot.waitUntil(lambda: runs.current is None, timeout=2000)
+    assert runs.waiting == () and len(fake.calls) == 1 and session_of(viewer).state is State.IDLE
 
 
 def test_docks_opened_and_closed_fifty_times_leave_nothing(viewer: Any, qtbot: QtBot, fake: FakeEngine) -> None:

@@ -40,7 +40,7 @@ def command_line(
     action : ``ALIGN`` or ``TRAIN``
     source : file or folder of the particles, as ``source_of`` finds it
     settings : of the run
-    model : a trained one to align with; None to train one on the particles
+    model : a trained one to align with, or to go on training; None to train one on the particles
     out : folder for what comes out
     pixel_size : angstrom, where the file does not say it
     rescale : bring the particles to the pixel size and box of the model
@@ -50,7 +50,7 @@ def command_line(
     InputError : the command line cannot say it
     """
     words = [PROGRAM, action, str(source), "-o", str(out)]
-    if model is not None and action == ALIGN:
+    if model is not None:
         words += ["--model", str(model), *(["--rescale"] if rescale else [])]
     if pixel_size is not None:
         words += ["--pixel-size", _number(pixel_size)]

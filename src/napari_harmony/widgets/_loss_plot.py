@@ -95,7 +95,7 @@ class LossPlot(QWidget):
         column = frame.left() + frame.width() * points[:, 0] / max(1, last.total)
         row = frame.bottom() - frame.height() * np.clip(self._curve.axis.place(points[:, 1]), 0.0, 1.0)
         places = [QPointF(x, y) for x, y in zip(column.tolist(), row.tolist(), strict=True)]
-        painter.setPen(QPen(QColor(self._palette.focus), 1.6))
+        painter.setPen(QPen(QColor(self._palette.mark), 1.4))
         painter.drawPolyline(QPolygonF(places))
-        painter.setBrush(QColor(self._palette.focus))
+        painter.setBrush(QColor(self._palette.mark))
         painter.drawEllipse(places[-1], 2.2, 2.2)

@@ -122,8 +122,10 @@ class ModelChoice(QWidget):
 
     def set_file(self, path: Path) -> None:
         """Choose a saved model: its folder, or a file in it."""
-        self._opened = path
         self.refresh()
+        if self.box.findData(str(path)) < 0:  # else it is one of the library
+            self._opened = path
+            self.refresh()
         self.box.setCurrentIndex(self.box.findData(str(path)))
         self.changed.emit()
 
