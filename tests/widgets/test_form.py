@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -152,3 +153,60 @@ def test_the_file_dialog_may_be_left_empty(
 
 def test_the_cpu_counts_its_cores() -> None:
     assert cpu().key == "cpu" and cpu().words.startswith("CPU (")
+
+
+def save_card(folder: Path, box: int = 16, pixel_size: float = 2.0) -> None:
+    """A model of which only the card matters."""
+    from napari_harmony.models.card import FORMAT_VERSION, ModelCard
+
+    card = ModelCard(box, pixel_size, box, ("rotation",), 8, 4, 24.0, 5.0, classes=3, format_version=FORMAT_VERSION)
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"")
+    (folder / "model.json").write_text(json.dumps({**asdict(card), "tensors": "model.safetensors"}))
+
+
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the library, empty."""
+    monkeypatch.setenv("NAPARI_HARMONY_MODELS", str(tmp_path / "models"))
+    return tmp_path / "models"
+
+
+def test_the_models_of_the_library_are_offered(library: Path, form: SettingsForm) -> None:
+    save_card(library / "ribosome")
+    (library / "broken").mkdir()
+    (library / "broken" / "model.json").write_text("{")
+    form.models.refresh()
+    assert [form.model_box.itemText(i) for i in range(form.model_box.count())] == [
+        "train on these particles",
+        "broken",
+        "ribosome",
+        "open a saved model...",
+    ]
+    form.set_particles(make_particles())
+    form.set_model_file(library / "ribosome")
+    assert form.model == library / "ribosome" and form.model_box.count() == 4 and form.problems() == []
+    form.model_box.setCurrentIndex(1)
+    assert len(form.problems()) == 1 and "broken" in form.problems()[0]
+
+
+def test_a_model_of_another_size_asks_to_rescale(library: Path, form: SettingsForm) -> None:
+    save_card(library / "larger", box=20)
+    form.set_particles(make_particles())
+    form.set_model_file(library / "larger")
+    models = form.models
+    assert models.rescale_box.isVisibleTo(form) and not models.rescale
+    assert "32 \N{ANGSTROM SIGN} wide" in form.problems()[0] and "Tick 'rescale'" in form.problems()[0]
+    models.rescale_box.click()
+    assert form.problems() == [] and models.rescale
+    form.model_box.setCurrentIndex(0)
+    assert not models.rescale_box.isVisibleTo(form) and not models.rescale
+
+
+def test_the_device_is_the_one_that_auto_takes(form: SettingsForm) -> None:
+    gpu = Device("cuda:0", "NVIDIA H100, 78 GB", 78 * 2**30)
+    assert form.device.key == "cpu"
+    form.set_devices([gpu, cpu()])
+    assert form.device is gpu
+    form.device_box.setCurrentIndex(form.device_box.findData("cpu"))
+    assert form.device == cpu()

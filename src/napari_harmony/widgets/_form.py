@@ -20,7 +20,7 @@ from superqt import QCollapsible
 
 from napari_harmony.engine.settings import OBJECTIVES, PRESETS, TRANSFORMS, Settings
 from napari_harmony.widgets._additions import AdditionsBox
-from napari_harmony.widgets._devices import Device
+from napari_harmony.widgets._devices import Device, cpu
 from napari_harmony.widgets._model_choice import ModelChoice
 from napari_harmony.widgets._volume_options import VolumeOptions
 
@@ -56,6 +56,7 @@ class SettingsForm(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._particles: Particles | None = None
+        self._devices: list[Device] | None = None
         self._make_model()
         self._make_transforms()
         self._make_numbers()
@@ -174,6 +175,7 @@ class SettingsForm(QWidget):
 
     def set_devices(self, found: list[Device] | None, reason: str = "") -> None:
         """Offer these devices, the first of which is what "auto" takes; None: not known yet."""
+        self._devices = found
         chosen = self.device_box.currentData()
         self.device_box.blockSignals(True)
         self.device_box.clear()
@@ -229,6 +231,12 @@ class SettingsForm(QWidget):
         self.objective_box.setCurrentIndex(self.objective_box.findData(settings.objective))
         self.additions.show_additions(settings.additions)
         self.volume.show_settings(settings)
+
+    @property
+    def device(self) -> Device:
+        """What the run is computed on; "auto" is the first that was found, and the processor until then."""
+        key, found = self.device_box.currentData(), self._devices or [cpu()]
+        return next((device for device in found if device.key == key), found[0])
 
     @property
     def model(self) -> str | Path:

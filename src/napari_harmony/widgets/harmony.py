@@ -23,6 +23,7 @@ from napari_harmony.session import State
 from napari_harmony.widgets._about import about_particles
 from napari_harmony.widgets._devices import Device, devices, why_cpu
 from napari_harmony.widgets._dock import Dock, adopt_result
+from napari_harmony.widgets._estimate_line import EstimateLine
 from napari_harmony.widgets._form import SettingsForm
 from napari_harmony.widgets._latent_paint import Palette
 from napari_harmony.widgets._layer_combo import ParticleLayerCombo
@@ -47,6 +48,10 @@ if TYPE_CHECKING:
 
 NO_LAYER = "Open a particle stack first (File > Open Files, or File > Open Sample > napari-harmony)."
 UNSAVED_MODEL = "The model of the last run is in no file: save it first (Save model...), and choose it as the model."
+TRAINS_ANEW = (
+    "Training makes a new model: choose 'train on these particles' as the model. To go on training this one, take "
+    "Fine-tune in the Models dock."
+)
 IN_USE = "A run on these particles is going on or waiting: change this before, or after it."
 _PIXEL_TIP = "The file does not say how large a pixel is; without it, lengths are in pixels."
 
@@ -76,6 +81,7 @@ class HarmonyWidget(Dock):
         self.run_buttons.wanted.connect(self.run)
         self.run_buttons.trial_wanted.connect(self.try_some)
         self.run_buttons.command_wanted.connect(self._on_copy)
+        self.estimate_line = EstimateLine()
         self.run_row = RunRow(self.session, self.runner, steerable=True)
         self.run_row.finish_wanted.connect(self.runs.finish)
         self.loss_plot = LossPlot()
@@ -115,8 +121,9 @@ class HarmonyWidget(Dock):
         layout = QVBoxLayout(body)
         layout.setSpacing(6)
         layout.addLayout(top)
-        parts = (self.form, self.run_buttons, self.run_row, self.loss_plot, self.queue_box, self.notice_box)
-        for widget in (*parts, self.result_box):
+        before = (self.form, self.run_buttons, self.estimate_line)
+        after = (self.run_row, self.loss_plot, self.queue_box, self.notice_box, self.result_box)
+        for widget in (*before, *after):
             layout.addWidget(widget)
         layout.addStretch(1)
         self._scroll = scroll = QScrollArea()
@@ -177,6 +184,7 @@ class HarmonyWidget(Dock):
 
     def _on_devices(self, found: tuple[list[Device], str]) -> None:
         self.form.set_devices(*found)
+        self.update_buttons()
 
     def _on_theme(self, _event: Any = None) -> None:
         theme = get_theme(self._viewer.theme)
@@ -261,6 +269,7 @@ class HarmonyWidget(Dock):
         trial = why_no_trial(data) if data is not None else ""
         actions = {} if reason else {action: self._why_not(action) for action in Action}
         self.run_buttons.show_reasons(reason, actions, trial, "")
+        self.estimate_line.ask(data, None if reason else self.settings, self.form.device, self.form.model != TRAIN)
 
     def _lock_input(self, used: bool) -> None:
         """What is known of particles stays as it is while they are worked on."""
@@ -270,7 +279,7 @@ class HarmonyWidget(Dock):
 
     def _why_not(self, action: Action) -> str:
         if action is Action.TRAIN and self.form.model != TRAIN:
-            return "Training makes a new model: choose 'train on these particles' as the model."
+            return TRAINS_ANEW
         request = self._request(action)
         return self.runs.why_not(request) if request is not None else ""
 
