@@ -15,7 +15,18 @@ from pathlib import Path
 
 IMAGES = Path(__file__).parents[1] / "images"
 #: Modules of this package, each with a function ``draw(studio, runs)``; those that run come before those that look.
-SUBJECTS = ("harmony", "table", "latent", "gallery", "navigator", "tomogram", "models", "preferences", "filament")
+SUBJECTS = (
+    "harmony",
+    "table",
+    "latent",
+    "gallery",
+    "navigator",
+    "tomogram",
+    "follow",
+    "models",
+    "preferences",
+    "filament",
+)
 
 
 def main() -> None:
