@@ -86,7 +86,7 @@ def test_it_says_how_far_it_is_and_can_be_ended(example) -> None:
                 enough.set()
         if isinstance(event, Done):
             assert isinstance(event.value, HarmonyModel)
-    assert list(dict.fromkeys(stages))[:5] == ["reading", "proposing", "searching", "training", "proposing"]
+    assert list(dict.fromkeys(stages))[:5] == ["reading", "proposing", "searching", "training", "refining poses"]
 
 
 @pytest.mark.parametrize(

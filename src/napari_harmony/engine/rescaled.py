@@ -52,7 +52,7 @@ def restored(result: Result, used: Particles, particles: Particles) -> Result:
     """
     ratio = used.pixel_size / particles.pixel_size
     table = result.table.copy()
-    for name in table.columns.intersection(_LENGTHS):
+    for name in (column for column in _LENGTHS if column in table):
         table[name] = table[name] * ratio
     box = min(particles.box, _largest(particles))
     old = Grid(result.averages.shape[-1], result.average_pixel_size)

@@ -202,13 +202,20 @@ class RescaledWedge:
             given = np.broadcast_to(np.float32(1), (count, size, size, size // 2 + 1))
         else:
             given = self.wedge.coverage(indices, size)
+        if count > 1 and given.strides[0] == 0:  # one for all
+            return np.broadcast_to(self._on_new(given[:1], box), (count, box, box, box // 2 + 1))
+        return self._on_new(given, box)
+
+    def _on_new(self, given: NDArray[np.float32], box: int) -> NDArray[np.float32]:
+        """Coverages (k, n, n, n // 2 + 1) on the old grid at the frequencies of the new one, cut to ``box``."""
+        size, particle = self.old.box, np.arange(len(given))
         step = self.old.width / self.new.width  # samples of the old grid per sample of the new
         full = np.round(np.round(np.fft.fftfreq(box) * box) * step).astype(np.int64)
         half = np.round(np.arange(box // 2 + 1) * step).astype(np.int64)
-        known, known_half = np.abs(full) <= size // 2, half <= size // 2
-        out = np.zeros((count, box, box, box // 2 + 1), np.float32)
+        known, known_half = np.flatnonzero(np.abs(full) <= size // 2), np.flatnonzero(half <= size // 2)
+        out = np.zeros((len(given), box, box, box // 2 + 1), np.float32)
         rows = full[known] % size
-        out[np.ix_(range(count), known, known, known_half)] = given[np.ix_(range(count), rows, rows, half[known_half])]
+        out[np.ix_(particle, known, known, known_half)] = given[np.ix_(particle, rows, rows, half[known_half])]
         return out
 
     def subset(self, rows: Indices) -> RescaledWedge:

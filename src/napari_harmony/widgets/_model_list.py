@@ -80,7 +80,7 @@ class ModelList(QTreeWidget):
         if item is not None:
             self.editItem(item, NAME)
 
-    def edit(self, index: QModelIndex, *more: object) -> bool:  # type: ignore[override]
+    def edit(self, index: QModelIndex, *more: object) -> bool:
         """Of a row only the name is edited, wherever in the row the user stands."""
         return super().edit(index.siblingAtColumn(NAME), *more) if more else super().edit(index)
 
