@@ -15,6 +15,7 @@ def draw(studio: Studio, runs: Runs) -> None:
     """Merge two of one content, junk one, choose a part of another."""
     finished(studio, runs, MANY, "simulated")
     gallery = studio.dock("Class gallery")
+    studio.fit()
     studio.take("gallery")
     one, two = closest(gallery)
     choose(gallery, one, two)

@@ -9,7 +9,6 @@ from qtpy.QtCore import QEvent, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication
 
-from napari_harmony._layers import fit_visible
 from napari_harmony.widgets._latent_choice import Plot
 from pictures.runs import PARTICLES, Runs, finished
 from pictures.studio import Studio
@@ -24,7 +23,7 @@ def draw(studio: Studio, runs: Runs) -> None:
     studio.dock("Harmony")
     plot = studio.dock("Latent plot")
     studio.dock("Transforms table")
-    fit_visible(studio.viewer)
+    studio.fit()
     _press(plot.canvas, _around(plot))
     studio.take("latent-lasso")
     _release(plot.canvas)

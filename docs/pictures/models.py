@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from napari_harmony._layers import fit_visible
 from napari_harmony.library import default_library
 from pictures.runs import MOVING, PARTICLES, TOMOGRAM, Runs, finished
 from pictures.studio import Studio
@@ -20,5 +19,5 @@ def draw(studio: Studio, runs: Runs) -> None:
     studio.close_dock(studio.dock("Harmony"))  # it says which particles are meant
     dock = studio.dock("Models")
     dock.refresh(current=NAMES[PARTICLES])
-    fit_visible(studio.viewer)
+    studio.fit()
     studio.take("models")

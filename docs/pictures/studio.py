@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from qtpy.QtWidgets import QApplication, QWidget
 
+from napari_harmony._layers import fit_visible
+
 PLUGIN = "napari-harmony"
 SIZE = (1366, 768)  # pixels: the screen of a small laptop
 DARK, LIGHT = "dark", "light"
@@ -56,6 +58,11 @@ class Studio:
     def open(self, path: Path) -> None:
         """Open particles, or the folder of a run."""
         self.viewer.open(path, plugin=PLUGIN)
+
+    def fit(self) -> None:
+        """Show all layers that are visible, as the Home button does once docks have their places."""
+        wait(lambda: False, SETTLING)
+        fit_visible(self.viewer)
 
     def take(self, name: str, themes: Sequence[str] = (LIGHT, DARK)) -> None:
         """Photograph the window once it has settled, in each theme.

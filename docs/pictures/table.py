@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from qtpy.QtCore import Qt
 
-from napari_harmony._layers import fit_visible
 from napari_harmony.widgets._columns import COLUMNS
 from pictures.runs import PARTICLES, Runs, finished
 from pictures.studio import Studio
@@ -20,8 +19,8 @@ def draw(studio: Studio, runs: Runs) -> None:
     score = next(i for i, column in enumerate(COLUMNS) if column.key == "score")
     table.view.sortByColumn(score, Qt.SortOrder.DescendingOrder)
     table.view.selectRow(ROW)
-    fit_visible(studio.viewer)
+    studio.fit()
     studio.take("table")
     harmony.result_box.class_button.click()
-    fit_visible(studio.viewer)
+    studio.fit()
     studio.take("class")
