@@ -262,9 +262,11 @@ class Runs(QObject):
         """The result there was before takes the place of the previews; where there was none they go."""
         result = self.session.known(request.particles).result
         layers, layer = self._layers(request)
-        if layers is not None and result is None:
+        if layers is None:
+            return
+        if result is None:
             layers.remove(layer)
-        elif layers is not None and self._looked_at(request):
+        elif self._looked_at(request):
             layers.show_result(result, layer, request.particles)
 
 
