@@ -55,7 +55,7 @@ def test_more_particles_and_more_thorough_searches_take_longer(dimensions: int, 
     assert short.seconds is not None and long.seconds is not None and 2 < long.seconds / short.seconds < 12
     assert short.memory < long.memory and long.device_memory == 0
     placed = estimate.estimate(many, Settings(), model=True)
-    assert placed.seconds is not None and placed.seconds < 0.8 * long.seconds
+    assert placed.seconds is not None and placed.seconds < 0.9 * long.seconds
 
 
 def test_what_is_added_and_asked_for_costs_time() -> None:

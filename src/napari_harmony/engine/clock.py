@@ -18,7 +18,7 @@ T = TypeVar("T")
 TOO_EARLY = 0.02
 #: Expectations weigh as much as measurements of so much of the time: of the stage that runs, of stages like it, and of
 #: all where the expectations are guesses.
-OF_THE_STAGE, OF_ITS_LIKE, UNTRUSTED = 0.15, 0.05, 0.001
+OF_THE_STAGE, OF_ITS_LIKE, UNTRUSTED = 0.5, 0.15, 0.001
 
 
 @dataclass

@@ -31,7 +31,7 @@ SECONDS = {
     "inserted": 5e-8,
     "library": 0.15,
     "look": 4.1e-3,
-    "matched": 4.5e-11,
+    "matched": 6.5e-11,
     "measured": 3.8e-3,
     "moved": 1.6e-8,
     "multiplied": 6.9e-12,

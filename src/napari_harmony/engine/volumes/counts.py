@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from napari_harmony.engine.counts import ADDED_COST, DECOYS, EXPECTED_REACH, LEAST_DECOYS, MEASURED, Counts, total
 from napari_harmony.engine.geometry import Geometry
@@ -20,6 +20,7 @@ from napari_harmony.engine.volumes.plans import (
     REFINE_BAND,
     ROUNDS,
     Stage,
+    beside_and_everywhere,
     epochs,
     over_cluster,
 )
@@ -27,15 +28,15 @@ from napari_harmony.engine.volumes.plans import (
 #: Classes that a run is expected to find where it chooses their number.
 EXPECTED_CLASSES = 4
 #: Particles among which first templates are chosen; entries of a particle's posterior; looks of its refinement.
-CANDIDATES, ENTRIES, NEWTON_STEPS = 120, 3, 7
+CANDIDATES, ENTRIES, NEWTON_STEPS = 120, 2, 7
 #: Turns and shifts beside a pose that are tried.
 TURNS_NEARBY, SHIFTS_NEARBY = 27, 7
 #: A batch of the published objective, in batches of Harmony alone.
 PUBLISHED_COST = 2.0
 #: Numbers of turned templates held at a time.
 BLOCK = 40_000_000
-#: Degrees that rotations may differ from those of the input where nothing else is said, and the coarsest grid.
-LOCAL, COARSEST = 30.0, 30.0
+#: Degrees that rotations may differ from those of the input where nothing else is said.
+LOCAL = 30.0
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,13 @@ class Problem:
         """Classes weighed, split in two and weighed again."""
         return [self.look(count, classes, weigh) for classes in (many, 2 * kept, 2 * kept)]
 
+    def placings(self, classes: int) -> list[Counts]:
+        """Volumes placed on given classes: beside what a network proposes, everywhere, and once more where they fit."""
+        plan, n = PLANS[self.settings.preset], self.count
+        beside, grid = beside_and_everywhere(self.settings.preset)
+        near = total(classes * [self.look(n, 1, beside)])
+        return [near, self.look(n, classes, grid), self.look(n, classes, plan.settle[-1])]
+
     def compared(self, classes: int) -> Counts:
         """Averages of halves and their decoys aligned, and particles scored against those of the other half."""
         weigh = PLANS[self.settings.preset].weigh
@@ -189,15 +197,11 @@ def of_the_published(problem: Problem) -> dict[str, Counts]:
 
 def of_a_model(problem: Problem, classes: int | None) -> dict[str, Counts]:
     """Stages of a run that places volumes on the classes of a model."""
-    n, preset, k = problem.count, problem.settings.preset, classes or EXPECTED_CLASSES
-    plan = PLANS[preset]
-    beside = replace(plan.weigh, step=COARSEST, where=NEARBY)
-    grid = replace(plan.weigh, step=COARSEST if preset == "fast" else plan.weigh.step, where=EVERYWHERE)
-    near = total(k * [problem.look(n, 1, beside)])
+    preset = problem.settings.preset
     return {
         "reading": problem.read(),
-        "proposing": {"volume proposed": n},
-        "searching": total([near, problem.look(n, k, grid), problem.look(n, k, plan.settle[-1])]),
+        "proposing": {"volume proposed": problem.count},
+        "searching": total(problem.placings(classes or EXPECTED_CLASSES)),
         **problem.finished(problem.refined(REFINE_BAND[preset], 1)),
     }
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from napari_harmony.engine.schedule import added_epochs
-from napari_harmony.engine.settings import Settings
+from napari_harmony.engine.settings import Preset, Settings
 
 #: Where a stage looks for a particle: at all poses; at all rotations, but near its shift; near its classes and poses.
 EVERYWHERE, ALL_ROTATIONS, NEARBY = "everywhere", "all rotations", "nearby"
@@ -56,6 +56,8 @@ PLANS = {
         (Stage(8, 15, 3, ALL_ROTATIONS), Stage(10, 8, 2, NEARBY), Stage(12, 5, 3, NEARBY)),
     ),
 }
+#: Degrees between the rotations that are tried where the network's proposals are the better guess.
+COARSEST = 30.0
 #: Band, in cycles per mask diameter, on which final poses are refined, and how often averages and poses take turns.
 REFINE_BAND = {"fast": 11.0, "balanced": 14.0, "thorough": 18.0}
 ROUNDS = {"fast": 1, "balanced": 2, "thorough": 3}
@@ -69,6 +71,13 @@ BATCH = 48
 #: The same of the published objective. Its demonstration, 200 passes, is the thorough one for 250 particles.
 STEPS_2022 = {"fast": 40, "balanced": 120, "thorough": 1000}
 BATCH_2022 = 50
+
+
+def beside_and_everywhere(preset: Preset) -> tuple[Stage, Stage]:
+    """How volumes are looked for on the classes of a model: beside what its network proposes, and everywhere."""
+    weigh = PLANS[preset].weigh
+    step = COARSEST if preset == "fast" else weigh.step
+    return replace(weigh, step=COARSEST, where=NEARBY), replace(weigh, step=step, where=EVERYWHERE)
 
 
 def over_cluster(classes: int | None, particles: int) -> int:

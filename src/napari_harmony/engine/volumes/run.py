@@ -39,14 +39,7 @@ from napari_harmony.engine.volumes.learning import (
     volume_card,
     with_classes,
 )
-from napari_harmony.engine.volumes.plans import (
-    BATCH_2022,
-    EVERYWHERE,
-    NEARBY,
-    PLANS,
-    REFINE_BAND,
-    ROUNDS,
-)
+from napari_harmony.engine.volumes.plans import BATCH_2022, PLANS, REFINE_BAND, ROUNDS, beside_and_everywhere
 from napari_harmony.engine.volumes.posteriors import better_of, centred, known_poses
 from napari_harmony.engine.volumes.prepare import Prepared, prepare
 from napari_harmony.engine.volumes.references import References, load_references
@@ -66,10 +59,6 @@ INVERTED = (
     "the particles fit the references better with bright and dark exchanged; invert the references, or extract the "
     "subtomograms with the other contrast"
 )
-
-
-#: Degrees between the rotations that are tried where the network's proposals are the better guess.
-_COARSEST = 30.0
 
 
 class VolumeRun:
@@ -153,18 +142,15 @@ class VolumeRun:
     def _place(self, search: Search, templates: Templates, near: Posterior) -> Work[Posterior]:
         """Classes and poses on given templates: near what the network says and on a grid, whichever fits better."""
         plan = PLANS[self.settings.preset]
-        step = _COARSEST if self.settings.preset == "fast" else plan.weigh.step
-        data = search.data(plan.weigh.limit)
-        beside, grid = (
-            replace(plan.weigh, step=_COARSEST, where=NEARBY),
-            replace(plan.weigh, step=step, where=EVERYWHERE),
-        )
-        guessed = yield from portion(search.expect(data, templates, beside, near), 0.0, 0.3)
+        beside, grid = beside_and_everywhere(self.settings.preset)
+        problem = replace(search.problem, settings=self.settings)
+        data, spans = search.data(plan.weigh.limit), search.costs(problem.placings(len(templates)))
+        guessed = yield from portion(search.expect(data, templates, beside, near), *spans[0])
         if self.enough.leave_out(*ONLY_NEAR):
             return guessed
-        found = yield from portion(search.expect(data, templates, grid, None), 0.3, 0.7)
+        found = yield from portion(search.expect(data, templates, grid, None), *spans[1])
         posterior, last = better_of(guessed, found), plan.settle[-1]
-        return (yield from portion(search.expect(search.data(last.limit), templates, last, posterior), 0.7, 1.0))
+        return (yield from portion(search.expect(search.data(last.limit), templates, last, posterior), *spans[2]))
 
     def cluster(self, result: Result) -> Generator[Event, None, Result]:
         """Group content codes anew, and let particles and averages settle on the new classes."""
