@@ -42,6 +42,14 @@ def test_fit_then_align_uses_the_fitted_model(engine: FakeEngine, images: np.nda
     assert result is harmony.result_ and result.classes == 2
 
 
+def test_particles_are_rescaled_to_the_model_on_request(engine: FakeEngine, images: np.ndarray) -> None:
+    harmony = Harmony(classes=2).fit(images)
+    harmony.align(images)
+    assert not engine.rescaled
+    harmony.align(images, rescale=True)
+    assert engine.rescaled
+
+
 def test_align_without_a_model_and_fit_align_fit_first(engine: FakeEngine, images: np.ndarray) -> None:
     harmony = Harmony()
     harmony.align(images)

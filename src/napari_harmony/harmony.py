@@ -133,16 +133,24 @@ class Harmony:
         self.model_: HarmonyModel = done.value
         return self
 
-    def align(self, particles: Source, callback: Callback | None = None, enough: Flag | None = None) -> Result:
+    def align(
+        self,
+        particles: Source,
+        callback: Callback | None = None,
+        enough: Flag | None = None,
+        *,
+        rescale: bool = False,
+    ) -> Result:
         """Align and classify particles with the fitted model; where there is none yet, one is fitted to them first.
 
-        Parameters and errors as ``fit``.
+        With ``rescale`` particles of another pixel size or box are brought to those of the model as they are read; the
+        result is in their own pixels. Other parameters, and errors, as ``fit``.
 
         Returns
         -------
         one row per particle in input order, with class averages and their resolution
         """
-        return self._align(particles, getattr(self, "model_", None), callback, enough)
+        return self._align(particles, getattr(self, "model_", None), callback, enough, rescale)
 
     def fit_align(self, particles: Source, callback: Callback | None = None, enough: Flag | None = None) -> Result:
         """Train afresh on particles, then align and classify the same ones; parameters and errors as ``fit``."""
@@ -196,11 +204,17 @@ class Harmony:
         return self.model_
 
     def _align(
-        self, particles: Source, model: HarmonyModel | None, callback: Callback | None, enough: Flag | None
+        self,
+        particles: Source,
+        model: HarmonyModel | None,
+        callback: Callback | None,
+        enough: Flag | None,
+        rescale: bool = False,
     ) -> Result:
         from napari_harmony.engine import api
 
-        done = _last(api.align(_as_particles(particles), self.settings, model=model, enough=enough), callback)
+        opened = _as_particles(particles)
+        done = _last(api.align(opened, self.settings, model=model, enough=enough, rescale=rescale), callback)
         if done.model is not None:
             self.model_ = done.model
         self.result_: Result = done.value
