@@ -210,3 +210,19 @@ def test_the_device_is_the_one_that_auto_takes(form: SettingsForm) -> None:
     assert form.device is gpu
     form.device_box.setCurrentIndex(form.device_box.findData("cpu"))
     assert form.device == cpu()
+
+
+def test_what_is_disabled_says_why(form: SettingsForm) -> None:
+    form.set_particles(make_particles())
+    defocus = form.transform_boxes["defocus"]
+    assert not defocus.isEnabled() and "do not have" in defocus.toolTip()
+    strength = form.additions.strengths["independence"]
+    assert not strength.isEnabled() and strength.toolTip() == "Tick the objective first."
+    form.additions.boxes["independence"].click()
+    assert strength.isEnabled() and "1 is a sensible default" in strength.toolTip()
+    form.objective_box.setCurrentIndex(form.objective_box.findData("harmony-2022"))
+    assert not form.additions.isEnabled() and "stands alone" in form.additions.boxes["independence"].toolTip()
+    reach = form.volume.reach_spin
+    assert not reach.isEnabled() and "choose it above" in reach.toolTip()
+    form.volume.start_box.setCurrentIndex(1)
+    assert reach.isEnabled() and "30 degrees" in reach.toolTip()

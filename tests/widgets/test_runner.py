@@ -298,6 +298,11 @@ def test_the_row_says_where_a_run_is_paused(qtbot: QtBot, session: Session, runn
     assert not row.finish_button.isEnabled() and row.label.text() == "Finishing with what is there"
     with qtbot.waitSignal(runner.cancelled, timeout=1000):
         row.cancel_button.click()
+        assert {b.toolTip() for b in (row.pause_button, row.finish_button, row.cancel_button)} == {
+            "Cancelling after the current batch"
+        }
+    row.on_state(State.RUNNING)  # of the next run
+    assert "Nothing of this run is kept" in row.cancel_button.toolTip() and "End soon" in row.finish_button.toolTip()
 
 
 def test_rows_of_short_work_have_cancel_alone(qtbot: QtBot, session: Session, runner: Runner) -> None:

@@ -8,6 +8,7 @@ from qtpy.QtWidgets import QCheckBox, QDoubleSpinBox, QGridLayout, QWidget
 from napari_harmony.additions import ADDITIONS, Addition
 
 _STRENGTH_TIP = "How much it counts; 1 is a sensible default."
+_TICK_FIRST = "Tick the objective first."
 _TIME_TIP = "Training then takes several times as long; classes and poses come from the search as before."
 _WORDS = {"loocc": "LOOCC", "independence": "independence", "diffusion": "diffusion"}
 
@@ -29,19 +30,31 @@ class AdditionsBox(QWidget):
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setVerticalSpacing(2)
-        for row, (name, words) in enumerate(ADDITIONS.items()):
+        for row, name in enumerate(ADDITIONS):
             box, spin = self.boxes[name], self.strengths[name]
-            box.setToolTip(f"{words} {_TIME_TIP}")
             spin.setRange(0.05, 20.0)
             spin.setSingleStep(0.25)
             spin.setValue(1.0)
-            spin.setEnabled(False)
-            spin.setToolTip(_STRENGTH_TIP)
-            box.toggled.connect(spin.setEnabled)
+            box.toggled.connect(self._on_ticked)
             box.toggled.connect(self.changed)
             spin.valueChanged.connect(self.changed)
             grid.addWidget(box, row, 0)
             grid.addWidget(spin, row, 1)
+        self.set_reason("")
+
+    def set_reason(self, reason: str) -> None:
+        """Why nothing can be added, which is then disabled; "" where it can."""
+        self.setEnabled(not reason)
+        self._reason = reason
+        for name, words in ADDITIONS.items():
+            self.boxes[name].setToolTip(reason or f"{words} {_TIME_TIP}")
+        self._on_ticked()
+
+    def _on_ticked(self, _ticked: bool = False) -> None:
+        for name, spin in self.strengths.items():
+            ticked = self.boxes[name].isChecked()
+            spin.setEnabled(ticked)
+            spin.setToolTip(self._reason or (_STRENGTH_TIP if ticked else _TICK_FIRST))
 
     @property
     def additions(self) -> tuple[Addition, ...]:

@@ -39,6 +39,9 @@ _TRANSFORM_TIPS = {
     "contrast": "Particles of one class may differ in contrast and background, as with ice thickness.",
     "defocus": "Find how far each particle's defocus is from the input's. For images with a known CTF.",
 }
+_NO_CTF = "Defocus is found as an offset from a known CTF, which these images do not have."
+_NO_DEFOCUS_3D = "Defocus is found for images; these are subtomograms."
+_STANDS_ALONE = "The published objective stands alone: choose the forward model to add to it."
 _PRESET_TIP = "fast: a first look; balanced: for work; thorough: more rounds and hypotheses, takes longest."
 _OBJECTIVE_WORDS = {"harmony": "forward model (recommended)", "harmony-2022": "as published in 2022 (baseline)"}
 
@@ -164,6 +167,8 @@ class SettingsForm(QWidget):
         self.volume.setVisible(self._volumes)
         known_ctf = particles is None or (not self._volumes and particles.ctf is not None)
         self.transform_boxes["defocus"].setEnabled(known_ctf)
+        why_not = _NO_DEFOCUS_3D if self._volumes else _NO_CTF
+        self.transform_boxes["defocus"].setToolTip(_TRANSFORM_TIPS["defocus"] if known_ctf else why_not)
         extent = particles.box * particles.pixel_size if particles is not None else None
         auto_mask = f" auto: {MASK_FRACTION * extent:.0f} {ANGSTROM}." if extent else ""
         auto_shift = f" auto: {SHIFT_FRACTION * extent:.0f} {ANGSTROM}." if extent else ""
@@ -269,7 +274,8 @@ class SettingsForm(QWidget):
 
     def _on_objective(self, _index: int) -> None:
         """The published objective stands alone."""
-        self.additions.setEnabled(self.objective_box.currentData() == "harmony")
+        alone = self.objective_box.currentData() != "harmony"
+        self.additions.set_reason(_STANDS_ALONE if alone else "")
 
 
 def _form_layout() -> QFormLayout:

@@ -15,9 +15,11 @@ from napari_harmony.widgets._runner import Runner
 _STEPS = 1000
 _CANCEL_TIP = "Stop after the current batch. Nothing of this run is kept."
 _CANCEL_OR_FINISH_TIP = f"{_CANCEL_TIP} 'Finish now' keeps what there is."
+_CANCELLING = "Cancelling after the current batch"
 _PAUSE_TIP = "Wait after the current batch, and leave the processor to other work; what is in memory stays there."
 _RESUME_TIP = "Go on where it was paused."
 _FINISH_TIP = "End soon and keep what there is: no further rounds, no further training. The result says so."
+_FINISHING = "Finishing with what is there"
 
 
 class RunRow(QWidget):
@@ -33,7 +35,13 @@ class RunRow(QWidget):
     finish_wanted = Signal()
 
     def __init__(
-        self, session: Session, runner: Runner, parent: QWidget | None = None, *, steerable: bool = False
+        self,
+        session: Session,
+        runner: Runner,
+        parent: QWidget | None = None,
+        *,
+        steerable: bool = False,
+        cancel_tip: str = _CANCEL_TIP,
     ) -> None:
         super().__init__(parent)
         self._runner, self._state = runner, session.state
@@ -45,10 +53,9 @@ class RunRow(QWidget):
         self.label = QElidingLabel()
         self.pause_button, self.finish_button = QPushButton("Pause"), QPushButton("Finish now")
         self.pause_button.clicked.connect(self.toggle_pause)
-        self.finish_button.setToolTip(_FINISH_TIP)
         self.finish_button.clicked.connect(self._on_finish)
         self.cancel_button = QPushButton("Cancel")
-        self.cancel_button.setToolTip(_CANCEL_OR_FINISH_TIP if steerable else _CANCEL_TIP)
+        self._cancel_tip = _CANCEL_OR_FINISH_TIP if steerable else cancel_tip
         self.cancel_button.clicked.connect(runner.cancel)
         self._arrange(steerable)
         runner.event.connect(self._on_event)
@@ -95,7 +102,8 @@ class RunRow(QWidget):
     def show_finishing(self) -> None:
         """The run was asked to end with what there is."""
         self.finish_button.setEnabled(False)
-        self.label.setText("Finishing with what is there")
+        self.finish_button.setToolTip(_FINISHING)
+        self.label.setText(_FINISHING)
 
     def _show_buttons(self) -> None:
         running = self._state in (State.RUNNING, State.PAUSED)
@@ -103,8 +111,12 @@ class RunRow(QWidget):
         self.pause_button.setEnabled(running)
         self.pause_button.setText("Resume" if self._runner.pausing else "Pause")
         self.pause_button.setToolTip(_RESUME_TIP if self._runner.pausing else _PAUSE_TIP)
-        if not running:
+        if self._state is State.CANCELLING:
             self.finish_button.setEnabled(False)
+            for button in (self.cancel_button, self.pause_button, self.finish_button):
+                button.setToolTip(_CANCELLING)
+        else:
+            self.cancel_button.setToolTip(self._cancel_tip)
 
     # -- what is said -----------------------------------------------------------------------------------------------
 
@@ -122,7 +134,7 @@ class RunRow(QWidget):
             self._fresh = False
             self.label.setText(f"Paused after {self._doing}" if self._doing else "Paused")
         else:
-            self.label.setText("Cancelling after the current batch")
+            self.label.setText(_CANCELLING)
         self._show_buttons()
 
     def _begin(self) -> None:
@@ -130,6 +142,7 @@ class RunRow(QWidget):
         self._doing = self._stage = ""
         self.bar.setValue(0)
         self.finish_button.setEnabled(True)
+        self.finish_button.setToolTip(_FINISH_TIP)
         self.label.setText("Starting")
 
     def _on_event(self, event: Event) -> None:
@@ -147,7 +160,7 @@ class RunRow(QWidget):
             left = seconds_left(event.fraction, time.monotonic() - self._started - self._runner.seconds_paused)
         if self._runner.pausing:
             return  # the label says so
-        first = "Finishing with what is there" if not self.finish_button.isEnabled() else ""
+        first = _FINISHING if not self.finish_button.isEnabled() else ""
         parts = (first, words, duration(left) + " left" if left is not None else "")
         self.label.setText(", ".join(part for part in parts if part))
 

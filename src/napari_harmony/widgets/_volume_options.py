@@ -26,6 +26,8 @@ _START_TIP = (
     "Where orientations are looked for: everywhere; near those that the particles come with; or near the direction of "
     "their z axis with any turn about it, as for filaments."
 )
+_REACH_TIP = "How far orientations may go from those of the input; auto: 30 degrees."
+_REACH_UNUSED = "For a search near the input's orientations: choose it above."
 _SYMMETRY_TIP = "Point group of the particles: C1 for none, C2, C3 ... about one axis, D2, D3 ... with two-fold axes."
 _REFERENCE_TIP = "Volumes that the classes start from; their fine detail is not used."
 _TILTS = ("rlnAngleTilt", "rlnAngleTiltPrior")
@@ -54,7 +56,6 @@ class VolumeOptions(QWidget):
         self.reach_spin.setDecimals(1)
         self.reach_spin.setSuffix("\N{DEGREE SIGN}")
         self.reach_spin.setSpecialValueText("auto")
-        self.reach_spin.setToolTip("How far orientations may go from those of the input; auto: 30 degrees.")
         self.symmetry_edit = QLineEdit("C1")
         self.symmetry_edit.setToolTip(_SYMMETRY_TIP)
         self.reference_box.addItem("none", NONE)
@@ -136,7 +137,9 @@ class VolumeOptions(QWidget):
         return self.symmetry_edit.text().strip().upper()
 
     def _on_start_chosen(self) -> None:
-        self.reach_spin.setEnabled(self.start_box.currentData() != SEARCH)
+        near = self.start_box.currentData() != SEARCH
+        self.reach_spin.setEnabled(near)
+        self.reach_spin.setToolTip(_REACH_TIP if near else _REACH_UNUSED)
         self.changed.emit()
 
     def _on_reference_chosen(self, _index: int) -> None:

@@ -44,6 +44,7 @@ EMPTY = (
     "Run Align and Cluster in the Harmony dock, or drop the folder of a finished run into the viewer."
 )
 ALL_GONE = "The result has no classes."
+_STOP_TIP = "Stop averaging; the pictures stay as they are until it is done."
 _ORDERS = {
     Order.COUNT: "particles",
     Order.RESOLUTION: "resolution",
@@ -124,8 +125,7 @@ class ClassGallery(Dock):
         self.count_label.setWordWrap(True)
         self.actions_box = GalleryActions(self.session, self.editing, self.attempt, self)
         self.actions_box.rerun_wanted.connect(self.rerun)
-        self.run_row = RunRow(self.editing.work, self.editing.averager)
-        self.run_row.cancel_button.setToolTip("Stop averaging; the pictures stay as they are until it is done.")
+        self.run_row = RunRow(self.editing.work, self.editing.averager, cancel_tip=_STOP_TIP)
         self.average_button = QPushButton("Average now")
         self.average_button.setToolTip("Make the averages of the classes that were edited.")
         self.average_button.clicked.connect(self.editing.average)
