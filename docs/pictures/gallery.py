@@ -8,7 +8,7 @@ import numpy as np
 from qtpy.QtCore import QItemSelectionModel
 
 from pictures.runs import MANY, Runs, finished
-from pictures.studio import SETTLING, Studio, wait, wait_or_stop
+from pictures.studio import LONGEST, SETTLING, Studio, wait, wait_or_stop
 
 
 def draw(studio: Studio, runs: Runs) -> None:
@@ -23,7 +23,7 @@ def draw(studio: Studio, runs: Runs) -> None:
     gallery.actions_box.do("merge")
     wait_or_stop(
         lambda: gallery.session.can_undo and settled(gallery),
-        300,
+        LONGEST,
         lambda: f"merging did not end: {gallery.message_label.text()}",
     )
     studio.take("gallery-merged")

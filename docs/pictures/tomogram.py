@@ -7,13 +7,17 @@ from pictures.harmony import PREVIEWS, Watch
 from pictures.runs import SETTINGS, TOMOGRAM, Runs, run
 from pictures.studio import LONGEST, Studio, wait, wait_or_stop
 
+DEPTH = 200.0  # angstrom, along z, in which points are shown before the run
+
 
 def draw(studio: Studio, runs: Runs) -> None:
     """Extract from the sample tomogram, run, put the averages back. The run is kept for its model."""
     studio.sample("tomogram")
     extract = studio.dock("Extract Subtomograms")
     extract.folder_edit.setText("subtomograms")
+    show_through(studio, DEPTH)
     studio.take("tomogram")
+    show_through(studio, 0)
     extract.folder_edit.setText(str(runs.path("subtomograms")))
     extract.run_button.click()
     wait_or_stop(
@@ -34,3 +38,9 @@ def draw(studio: Studio, runs: Runs) -> None:
     harmony.results.start_map_back()
     wait_or_stop(lambda: not harmony.map_back.busy, 120, lambda: "the averages were not put back in time")
     studio.take("tomogram-map-back")
+
+
+def show_through(studio: Studio, depth: float) -> None:
+    """Show the points of a slab of the tomogram, and not only of one slice."""
+    _, *others = studio.viewer.dims.thickness
+    studio.viewer.dims.thickness = (depth, *others)
