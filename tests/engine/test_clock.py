@@ -147,6 +147,12 @@ def test_stages_that_an_interrupted_run_has_behind_it_cost_nothing(now: list[flo
     assert clock.at("training", 0.0).seconds_left == pytest.approx(55, rel=0.02)
 
 
+def test_what_comes_before_the_first_stage_is_no_progress() -> None:
+    """On a true clock, with time between any two of its readings."""
+    clock = Clock(STAGES, ALIKE)
+    assert clock.at("reading", 0.0).fraction == 0 and clock.at("reading", 0.5).fraction > 0
+
+
 def test_a_pause_is_no_work(now: list[float]) -> None:
     """The one who takes the events leaves the run waiting for an hour, twice."""
 

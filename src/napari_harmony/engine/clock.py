@@ -72,7 +72,8 @@ class Clock:
         """The progress when ``fraction`` of ``stage`` is done."""
         if stage != self._stage:
             self._enter(stage)
-        now = self.now()
+        # The first word of a stage is said as it begins.
+        now = self._since if fraction == 0 and stage not in self.seconds else self.now()
         self.seconds[stage] = now - self._since
         self._done[stage] = max(fraction, self._done.get(stage, 0.0))
         worked, left = now - self._started, self._left()
@@ -111,6 +112,8 @@ class Clock:
     def _enter(self, stage: str) -> None:
         """Everything before this stage is done, whether it ran or not."""
         now, names = self.now(), list(self.weights)
+        if not self._stage:
+            self._started = now
         if self._stage in self.seconds:
             self.seconds[self._stage] = now - self._since
             self._done[self._stage] = 1.0

@@ -21,7 +21,7 @@ from napari_harmony.particles.dataset import Particles
 
 MEBIBYTE = 2**20
 #: The program with torch and scikit-learn, and a network in training, of images and of volumes, with its gradients.
-PROGRAM, TRAINING, VOLUME_TRAINING = 450 * MEBIBYTE, 200 * MEBIBYTE, 450 * MEBIBYTE
+PROGRAM, TRAINING, VOLUME_TRAINING = 450 * MEBIBYTE, 200 * MEBIBYTE, 600 * MEBIBYTE
 #: A context on a graphics card.
 CONTEXT = 500 * MEBIBYTE
 #: What is held of every particle: as prepared, the usable ones, and the two halves.
