@@ -109,7 +109,7 @@ def markdown(records: list[dict[str, object]]) -> str:
 
 
 def kept() -> list[dict[str, object]]:
-    """Records of earlier calls, with what would be foretold of them now."""
+    """Records of earlier calls."""
     return json.loads(RESULTS.read_text())["runs"] if RESULTS.is_file() else []
 
 
