@@ -134,6 +134,7 @@ def test_a_model_that_cannot_fit_says_why(
     stand_on(dock, "volumes")
     assert rows(dock)[2] == ["volumes", "subtomograms", "no"]
     assert "subtomograms" in dock.fit_label.text() and not dock.buttons["use"].isEnabled()
+    assert "rescaling" not in dock.buttons["use"].text()
 
 
 def test_an_empty_library_says_how_to_fill_it(qtbot: QtBot, viewer: ViewerModel) -> None:

@@ -125,7 +125,7 @@ class ModelManager(Dock):
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setMinimumWidth(300)
+        scroll.setMinimumSize(300, 260)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(scroll)
@@ -224,7 +224,9 @@ class ModelManager(Dock):
     def _rescales(self, entry: Entry | None) -> bool:
         """Whether the particles must be rescaled for the model, and can be."""
         data = self.session.data
-        return entry is not None and entry.card is not None and data is not None and bool(mismatch(entry.card, data))
+        if entry is None or entry.card is None or data is None or not mismatch(entry.card, data):
+            return False
+        return not why_not_rescaled(entry.card, data)
 
     # -- what can be done -------------------------------------------------------------------------------------------
 
