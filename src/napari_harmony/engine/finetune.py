@@ -130,16 +130,25 @@ def _card(old: ModelCard, fresh: ModelCard) -> ModelCard:
 
 
 def _with_absent(tuned: HarmonyModel, old: HarmonyModel, result: Result) -> HarmonyModel:
-    """The model in which classes that hardly any of the new particles belong to are as they were."""
+    """The model in which classes that hardly any of the new particles belong to look as they did."""
     absent = torch.as_tensor(np.flatnonzero(result.counts < LEAST_MEMBERS))
     if len(absent) == 0 or tuned.templates is None or old.templates is None:
         return tuned
     templates = tuned.templates.clone()
     if templates.shape == old.templates.shape:
-        templates[absent] = old.templates[absent]
+        present = torch.as_tensor(np.flatnonzero(result.counts >= LEAST_MEMBERS))
+        templates[absent] = _gain(old.templates[present], templates[present]) * old.templates[absent]
     mixture = tuned.mixture
     if mixture is not None and old.mixture is not None:
         means = mixture.means.clone()
         means[absent] = old.mixture.means[absent]
         mixture = ContentMixture(means, mixture.covariances, mixture.weights)
     return replace(tuned, templates=templates, mixture=mixture)
+
+
+def _gain(before: torch.Tensor, after: torch.Tensor) -> float:
+    """How many times stronger averages (k, ...) are than before: those of noisier particles are weaker."""
+    if len(before) == 0:
+        return 1.0
+    first, second = before.flatten(1), after.flatten(1)
+    return float(((first * second).sum(1) / (first**2).sum(1).clamp_min(1e-12)).median())
