@@ -30,7 +30,7 @@ _PLOTTED = ("score", "class_probability", "angle_spread", "shift_spread")
 _N3D = {"n3d_metadata": {"annotation_type": "dipoles"}}
 
 
-def class_column(classes: NDArray[np.int64], count: int) -> pd.Categorical:
+def class_column(classes: NDArray[np.int64], count: int) -> pd.Categorical[int]:
     """Class numbers (n,) as a category of whole numbers 1 ... count, which colours particles in other plugins."""
     return pd.Categorical(classes, categories=np.arange(1, count + 1))
 
