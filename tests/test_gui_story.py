@@ -137,6 +137,19 @@ def test_a_run_goes_on_when_its_dock_is_closed_and_is_there_when_it_is_opened_ag
     assert fake.closed == 1
 
 
+def test_a_trial_is_looked_at_and_left_again(viewer: Any, qtbot: QtBot, fake: FakeEngine) -> None:
+    data, options, _ = particles_layer(make_particles(500), "many")
+    viewer.add_image(data, **options)
+    harmony = dock(viewer, "Harmony")
+    with qtbot.waitSignal(harmony.runner.done):
+        harmony.run_buttons.trial_button.click()
+    many, trial = viewer.layers["many"], viewer.layers["200 of many"]
+    assert harmony.session.layer is trial and trial.visible and not many.visible
+    assert {role_of(x) for x in viewer.layers if x.visible} == {"particles", "aligned", "averages", "labels"}
+    harmony.notice_box.lead_button.click()
+    assert harmony.session.layer is many and [x for x in viewer.layers if x.visible] == [many]
+
+
 @pytest.mark.parametrize("paused", [False, True])
 def test_closing_the_window_asks_in_words_and_then_ends_the_run(
     viewer: Any, qtbot: QtBot, fake: FakeEngine, monkeypatch: pytest.MonkeyPatch, paused: bool

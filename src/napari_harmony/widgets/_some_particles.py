@@ -27,7 +27,8 @@ def add_some(viewer: Any, particles: Particles, rows: Indices, name: str, like: 
     if like is not None:
         options |= {**space_of(like), "contrast_limits": tuple(like.contrast_limits)}
     about = {**options["metadata"][KEY], _PART: True}
-    return some, viewer.add_image(stack, **{**options, "metadata": {KEY: about}})
+    added = viewer.add_image(stack, **{**options, "metadata": {KEY: about}})
+    return some, getattr(added, "__wrapped__", added)  # the viewer that plugins are given hands out proxies
 
 
 def is_part(layer: Any) -> bool:
