@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from napari_harmony.widgets._work import Action
-from pictures.harmony import PREVIEWS, Watch
+from pictures.harmony import Watch
 from pictures.runs import SETTINGS, TOMOGRAM, Runs, run
 from pictures.studio import LONGEST, Studio, wait, wait_or_stop
 
+PREVIEWS = 10  # of both halves, until averages show something
 DEPTH = 200.0  # angstrom, along z, in which points are shown before the run
 
 
