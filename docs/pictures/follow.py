@@ -13,6 +13,7 @@ from pictures.studio import LONGEST, Studio, wait, wait_or_stop
 
 COMMAND = "import sys; from napari_harmony.cli.main import main; sys.exit(main())"
 OUT = Path("job")
+BATCHES = 120  # until the curve has a form
 
 
 class Seen:
@@ -22,9 +23,10 @@ class Seen:
         self.previews, self.batches = 0, 0
 
     def hear(self, event: Event) -> None:
-        """Count what the job says."""
+        """Note what the job says."""
         self.previews += isinstance(event, Preview)
-        self.batches += isinstance(event, Loss)
+        if isinstance(event, Loss):
+            self.batches = event.done
 
 
 def draw(studio: Studio, _runs: Runs) -> None:
@@ -42,7 +44,7 @@ def draw(studio: Studio, _runs: Runs) -> None:
         dock.runner.event.connect(seen.hear)
         dock.follow(OUT)
         wait_or_stop(
-            lambda: (seen.previews > 0 and seen.batches > 8) or job.poll() is not None,
+            lambda: (seen.previews > 0 and seen.batches >= BATCHES) or job.poll() is not None,
             LONGEST,
             lambda: f"the job showed nothing: {dock.label.text()}",
         )
