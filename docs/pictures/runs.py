@@ -17,7 +17,7 @@ SETTINGS = {
     PARTICLES: Settings(classes=5),
     MANY: Settings(classes=8, preset="fast"),
     MOVING: Settings(classes=1),
-    TOMOGRAM: Settings(classes=3, preset="fast"),
+    TOMOGRAM: Settings(classes=3),
 }
 
 
