@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from napari_harmony.engine.events import Event, Loss, Preview
+from napari_harmony.engine.events import Event, Loss, Preview, Progress
 from napari_harmony.widgets._work import Action
 from pictures.runs import PARTICLES, SETTINGS, Runs, run
 from pictures.studio import LONGEST, Studio, wait, wait_or_stop
@@ -19,12 +19,15 @@ class Watch:
 
     def __init__(self, runner: Any) -> None:
         self.previews = self.batches = 0
+        self.fraction = 0.0
         runner.event.connect(self._on_event)
 
     def _on_event(self, event: Event) -> None:
         self.previews += isinstance(event, Preview)
         if isinstance(event, Loss):
             self.batches = event.done
+        elif isinstance(event, Progress):
+            self.fraction = event.fraction
 
 
 def draw(studio: Studio, runs: Runs) -> None:

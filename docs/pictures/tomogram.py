@@ -7,7 +7,7 @@ from pictures.harmony import Watch
 from pictures.runs import SETTINGS, TOMOGRAM, Runs, run
 from pictures.studio import LONGEST, Studio, wait, wait_or_stop
 
-PREVIEWS = 10  # of both halves, until averages show something
+BEGUN = 0.3  # of the run: by then averages show something
 DEPTH = 200.0  # angstrom, along z, in which points are shown before the run
 
 
@@ -30,7 +30,7 @@ def draw(studio: Studio, runs: Runs) -> None:
     watch = Watch(harmony.runner)
 
     def meanwhile() -> None:
-        wait(lambda: watch.previews >= PREVIEWS or not harmony.session.state.busy, LONGEST)
+        wait(lambda: watch.fraction >= BEGUN or not harmony.session.state.busy, LONGEST)
         studio.take("tomogram-running")
 
     run(studio, harmony, Action.ALIGN_AND_CLUSTER, meanwhile)
