@@ -11,11 +11,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari.qt.threading import create_worker
+from qtpy.compat import isalive
 from qtpy.QtCore import QObject, Signal
 
 from napari_harmony.engine.events import Done, Event
 from napari_harmony.errors import InferenceError
 from napari_harmony.session import Session, State
+from napari_harmony.widgets._workers import GeneratorInThread
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -73,7 +75,8 @@ class Runner(QObject):
         def relay() -> Generator[Event, None, None]:  # superqt asks for a generator function, not for a generator
             yield from generator
 
-        self._worker = worker = create_worker(_Worded(relay, words), _ignore_errors=True)
+        worded = _Worded(relay, words)
+        self._worker = worker = create_worker(worded, _ignore_errors=True, _worker_class=GeneratorInThread)
         worker.yielded.connect(lambda event: self._on_event(task, event))
         worker.returned.connect(lambda _: self._on_returned(task))
         worker.errored.connect(lambda error: self._on_error(task, error))
@@ -128,25 +131,32 @@ class Runner(QObject):
 
     def _on_paused(self, task: int, worker: Any) -> None:
         # a pause that was taken back, or a cancel, may have come before the pause took effect
-        if task != self._task or self._stop.is_set() or not self._pausing:
+        if not self._is_current(task) or self._stop.is_set() or not self._pausing:
             worker.resume()
         else:
             self._paused_at = time.monotonic()
             self._session.set_state(State.PAUSED)
 
     def _on_resumed(self, task: int) -> None:
-        if task == self._task and self._session.state is State.PAUSED:
+        if self._is_current(task) and self._session.state is State.PAUSED:
             self._seconds_paused, self._paused_at = self.seconds_paused, None
             self._session.set_state(State.RUNNING)
 
+    def _is_current(self, task: int) -> bool:
+        """Whether a signal comes from the worker that runs: no longer, once this object went with its window."""
+        if not isalive(self):
+            self._stop.set()
+            return False
+        return task == self._task
+
     def _on_aborted(self, task: int) -> None:
-        if task == self._task:
+        if self._is_current(task):
             self._stop.set()
             self.aborted.emit()
             self._on_returned(task)
 
     def _on_event(self, task: int, event: Event) -> None:
-        if task != self._task or self._stop.is_set():
+        if not self._is_current(task) or self._stop.is_set():
             return
         if isinstance(event, Done):
             self._result = event
@@ -154,7 +164,7 @@ class Runner(QObject):
             self.event.emit(event)
 
     def _on_returned(self, task: int) -> None:
-        if task != self._task:
+        if not self._is_current(task):
             return
         self._task, self._worker = 0, None
         result, self._result = self._result, None
@@ -166,7 +176,7 @@ class Runner(QObject):
             self.done.emit(result)
 
     def _on_error(self, task: int, error: Exception) -> None:
-        if task != self._task:
+        if not self._is_current(task):
             return
         self._task, self._worker = 0, None
         self._session.set_state(State.FAILED)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.qt.threading import create_worker
-from napari.utils.theme import get_theme
 from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QApplication, QDoubleSpinBox, QFormLayout, QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
@@ -25,7 +24,6 @@ from napari_harmony.widgets._devices import Device, devices, why_cpu
 from napari_harmony.widgets._dock import Dock, adopt_result
 from napari_harmony.widgets._estimate_line import EstimateLine
 from napari_harmony.widgets._form import SettingsForm
-from napari_harmony.widgets._latent_paint import Palette
 from napari_harmony.widgets._layer_combo import ParticleLayerCombo
 from napari_harmony.widgets._loss_plot import LossPlot
 from napari_harmony.widgets._notice_box import NoticeBox
@@ -37,8 +35,10 @@ from napari_harmony.widgets._run_buttons import RunButtons
 from napari_harmony.widgets._run_row import RunRow
 from napari_harmony.widgets._runs import Notice, runs_of
 from napari_harmony.widgets._some_particles import TRIAL, add_some, is_part, trial_rows, why_no_trial
+from napari_harmony.widgets._theme import palette_of
 from napari_harmony.widgets._tilt_range import TiltRangeEdit
 from napari_harmony.widgets._work import LAST, TRAIN, Action, Request
+from napari_harmony.widgets._workers import FunctionInThread
 
 if TYPE_CHECKING:
     import napari
@@ -178,7 +178,7 @@ class HarmonyWidget(Dock):
         super().showEvent(event)
         if not self._devices_asked:
             self._devices_asked = True
-            worker = create_worker(_find_devices, _ignore_errors=True)
+            worker = create_worker(_find_devices, _ignore_errors=True, _worker_class=FunctionInThread)
             worker.returned.connect(self._on_devices)
             worker.start()
 
@@ -187,9 +187,7 @@ class HarmonyWidget(Dock):
         self.update_buttons()
 
     def _on_theme(self, _event: Any = None) -> None:
-        theme = get_theme(self._viewer.theme)
-        colours = (theme.canvas, theme.text, theme.secondary, theme.text, theme.current)
-        self.loss_plot.set_palette(Palette(*(colour.as_hex(format="long") for colour in colours)))
+        self.loss_plot.set_palette(palette_of(self._viewer))
 
     # -- what is shown ----------------------------------------------------------------------------------------------
 

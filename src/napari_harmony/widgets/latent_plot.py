@@ -22,11 +22,11 @@ from napari_harmony.widgets._latent_canvas import LatentCanvas, Mode, Tool
 from napari_harmony.widgets._latent_choice import Axis, Choice, Plot
 from napari_harmony.widgets._latent_colours import colour_by, numbers_of
 from napari_harmony.widgets._latent_legend import Legend
-from napari_harmony.widgets._latent_paint import Palette
 from napari_harmony.widgets._latent_place import share_the_side
 from napari_harmony.widgets._latent_tools import ToolRow
 from napari_harmony.widgets._run_row import RunRow
 from napari_harmony.widgets._runner import Runner, describe
+from napari_harmony.widgets._theme import palette_of
 
 if TYPE_CHECKING:
     import napari
@@ -271,9 +271,7 @@ class LatentPlot(Dock):
         return get_theme(self._viewer.theme)
 
     def _set_palette(self) -> None:
-        theme = self._theme()
-        colours = (theme.canvas, theme.text, theme.secondary, theme.text, theme.current)
-        self.canvas.set_palette(Palette(*(colour.as_hex(format="long") for colour in colours)))
+        self.canvas.set_palette(palette_of(self._viewer))
 
     def _on_theme(self, _event: Any) -> None:
         self._set_palette()
