@@ -63,7 +63,7 @@ def test_from_file_to_star_and_back(viewer: Any, qtbot: QtBot, tmp_path: Path) -
     (stack,) = viewer.open(tmp_path / "stack.mrcs", plugin=PLUGIN)
     harmony = dock(viewer, "Harmony")
     harmony.form.set_settings(Settings(classes=3, preset="fast", device="cpu"))
-    with qtbot.waitSignal(harmony.runner.event, timeout=60_000):
+    with qtbot.waitSignal(harmony.runner.heard, timeout=60_000):
         harmony.buttons[Action.ALIGN_AND_CLUSTER].click()
     with qtbot.waitSignal(harmony.runner.cancelled, timeout=30_000):
         qtbot.mouseClick(harmony.run_row.cancel_button, Qt.MouseButton.LeftButton)
@@ -118,7 +118,7 @@ def run_on_and_on(viewer: Any, qtbot: QtBot, fake: FakeEngine) -> tuple[Any, Any
     data, options, _ = particles_layer(make_particles(), "particles")
     viewer.add_image(data, **options)
     frame, harmony = viewer.window.add_plugin_dock_widget(PLUGIN, "Harmony")
-    with qtbot.waitSignal(harmony.runner.event):
+    with qtbot.waitSignal(harmony.runner.heard):
         harmony.run(Action.ALIGN_AND_CLUSTER)
     return frame, harmony
 

@@ -119,7 +119,7 @@ def test_cancel_within_a_second(make_napari_viewer: MakeViewer, qtbot: QtBot, ou
     viewer.open(out, plugin=PLUGIN)
     dock = viewer.window.add_plugin_dock_widget(PLUGIN, "Content navigator")[1]
     seen: list[float] = []
-    dock.runner.event.connect(lambda event: seen.append(event.fraction))
+    dock.runner.heard.connect(lambda event: seen.append(event.fraction))
     dock.find()
     qtbot.waitUntil(lambda: len(seen) > 3, timeout=60_000)
     with qtbot.waitSignal(dock.runner.cancelled, timeout=1000):

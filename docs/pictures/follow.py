@@ -41,7 +41,7 @@ def draw(studio: Studio, _runs: Runs) -> None:
     try:
         dock = studio.dock("Follow a job")
         seen = Seen()
-        dock.runner.event.connect(seen.hear)
+        dock.runner.heard.connect(seen.hear)
         dock.follow(OUT)
         wait_or_stop(
             lambda: (seen.previews > 0 and seen.batches >= BATCHES) or job.poll() is not None,

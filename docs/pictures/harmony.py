@@ -20,7 +20,7 @@ class Watch:
     def __init__(self, runner: Any) -> None:
         self.previews = self.batches = 0
         self.fraction = 0.0
-        runner.event.connect(self._on_event)
+        runner.heard.connect(self._on_event)
 
     def _on_event(self, event: Event) -> None:
         self.previews += isinstance(event, Preview)

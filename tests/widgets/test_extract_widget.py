@@ -134,7 +134,7 @@ def test_cancel_leaves_nothing(
 
     cut = extract.cut_box
     monkeypatch.setattr(extract, "cut_box", lambda *given: time.sleep(0.2) or cut(*given))
-    with qtbot.waitSignal(dock.runner.event, timeout=10_000):
+    with qtbot.waitSignal(dock.runner.heard, timeout=10_000):
         dock.run()
     assert not dock.run_button.isEnabled() and dock.run_row.isVisibleTo(dock)
     assert dock.session.state is State.IDLE  # a run on other particles is not held up

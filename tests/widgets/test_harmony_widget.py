@@ -131,7 +131,7 @@ def test_previews_are_shown_while_it_runs(
 ) -> None:
     engine.pause = 0.05
     pictures: list[bytes] = []
-    dock.runner.event.connect(
+    dock.runner.heard.connect(
         lambda _: (
             pictures.append(viewer.layers["class averages"].data.tobytes()) if "averages" in roles(viewer) else None
         )
@@ -199,7 +199,7 @@ def test_cancel_is_honoured_within_a_second(
     qtbot: QtBot, dock: HarmonyWidget, engine: FakeEngine, viewer: ViewerModel
 ) -> None:
     engine.pause, engine.steps = 0.1, 1000
-    with qtbot.waitSignal(dock.runner.event):
+    with qtbot.waitSignal(dock.runner.heard):
         dock.run(Action.ALIGN_AND_CLUSTER)
     with qtbot.waitSignal(dock.runner.cancelled, timeout=1000):
         qtbot.mouseClick(dock.run_row.cancel_button, Qt.MouseButton.LeftButton)
@@ -365,7 +365,7 @@ def test_a_closed_dock_is_forgotten_and_its_run_goes_on(qtbot: QtBot, viewer: Vi
         qtbot.addWidget(home)
         dock = HarmonyWidget(viewer)
         dock.setParent(home)
-        with qtbot.waitSignal(dock.runner.event):
+        with qtbot.waitSignal(dock.runner.heard):
             dock.run(Action.ALIGN_AND_CLUSTER)
         dock.setParent(None)
         assert dock.results.on_mouse not in viewer.mouse_drag_callbacks

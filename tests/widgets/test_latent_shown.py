@@ -203,7 +203,7 @@ def test_another_plot_stops_umap(with_umap: None, qtbot: QtBot, plot: LatentPlot
 
     monkeypatch.setattr(latent_plot, "umap_embedding", endless)
     plot.choice.set_plot(Plot.UMAP)
-    with qtbot.waitSignal(plot.runner.event):
+    with qtbot.waitSignal(plot.runner.heard):
         pass
     plot.choice.set_plot(Plot.COLUMNS)
     qtbot.waitUntil(lambda: bool(closed), timeout=2000)

@@ -157,7 +157,7 @@ def test_cancel_stops_within_a_second(
     dock = NavigatorWidget(viewer)
     qtbot.addWidget(dock)
     dock.show()
-    with qtbot.waitSignal(dock.runner.event):
+    with qtbot.waitSignal(dock.runner.heard):
         dock.find()
     assert dock.panel.run_row.isVisible() and not dock.panel.find_button.isEnabled()
     with qtbot.waitSignal(dock.runner.cancelled, timeout=1000):
@@ -235,7 +235,7 @@ def test_closing_cancels_the_search(
     navigate.steps, navigate.pause = 1000, 0.01
     dock = NavigatorWidget(viewer)
     qtbot.addWidget(dock)
-    with qtbot.waitSignal(dock.runner.event):
+    with qtbot.waitSignal(dock.runner.heard):
         dock.find()
     dock.unbind()
     qtbot.waitUntil(lambda: navigate.closed == 1, timeout=1000)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 
 import pytest
 from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
-from qtpy.QtCore import QThread
+from qtpy.compat import isalive
+from qtpy.QtCore import QEvent, QThread
 from qtpy.QtWidgets import QApplication
 
 from napari_harmony.engine.events import Done, Event, Loss, Progress
@@ -59,7 +61,7 @@ def test_events_and_the_end_arrive_in_the_main_thread(qtbot: QtBot, runner: Runn
         worker_threads.add(threading.get_ident())
         return events()
 
-    runner.event.connect(lambda event: seen.append((event, QThread.currentThread() is main.thread())))
+    runner.heard.connect(lambda event: seen.append((event, QThread.currentThread() is main.thread())))
     with qtbot.waitSignal(runner.done) as done:
         runner.submit(work)
         assert session.state is State.RUNNING
@@ -103,8 +105,8 @@ def test_cancel_ends_at_the_next_event_and_closes_the_engine(qtbot: QtBot, runne
             closed.set()
 
     seen: list[Event] = []
-    runner.event.connect(seen.append)
-    with qtbot.waitSignal(runner.event):
+    runner.heard.connect(seen.append)
+    with qtbot.waitSignal(runner.heard):
         runner.submit(work)
     with qtbot.waitSignal(runner.cancelled, timeout=1000):
         runner.cancel()
@@ -127,7 +129,7 @@ def test_what_a_replaced_run_says_is_dropped(qtbot: QtBot, runner: Runner) -> No
 
 def test_an_abandoned_run_is_not_heard_of_again(qtbot: QtBot, runner: Runner, session: Session) -> None:
     said: list[object] = []
-    for signal in (runner.event, runner.done, runner.failed):
+    for signal in (runner.heard, runner.done, runner.failed):
         signal.connect(said.append)
     runner.cancelled.connect(lambda: said.append("cancelled"))
     runner.submit(lambda: events(count=5, pause=0.02))
@@ -152,7 +154,7 @@ def test_napari_quitting_the_worker_closes_the_engine(
         finally:
             closed.set()
 
-    with qtbot.waitSignal(runner.event):
+    with qtbot.waitSignal(runner.heard):
         runner.submit(work)
     with qtbot.waitSignal(runner.cancelled):
         workers[0].quit()
@@ -163,6 +165,47 @@ def test_runtime_errors_become_plain_exceptions() -> None:
     with pytest.raises(InferenceError) as caught:
         list(drive(lambda: events(error=OOM("")), threading.Event()))
     assert "OOM" in str(caught.value) and not isinstance(caught.value, RuntimeError)
+
+
+def test_a_runner_that_goes_with_its_window_ends_its_worker_without_a_word(qtbot: QtBot, session: Session) -> None:
+    runner, closed = Runner(session), threading.Event()
+
+    def work() -> Iterator[Event]:
+        try:
+            while True:
+                time.sleep(0.01)
+                yield Progress("stage", 0.5)
+        finally:
+            closed.set()
+
+    with qtbot.waitSignal(runner.heard):
+        runner.submit(work)
+    with qtbot.captureExceptions() as raised:
+        runner.deleteLater()
+        QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+        assert not isalive(runner)
+        qtbot.waitUntil(closed.is_set)
+        qtbot.wait(50)
+    assert not raised
+
+
+def test_runs_that_overlap_leave_warnings_as_they_were(qtbot: QtBot, session: Session) -> None:
+    before = warnings.showwarning
+    first, second = Runner(session), Runner(Session())
+    ends = [threading.Event(), threading.Event()]
+
+    def until(end: threading.Event) -> Iterator[Event]:
+        while not end.wait(0.01):
+            yield Progress("stage", 0.5)
+        yield Done("value")
+
+    for runner, end in zip((first, second), ends, strict=True):
+        with qtbot.waitSignal(runner.heard):
+            runner.submit(lambda end=end: until(end))
+    for runner, end in zip((first, second), ends, strict=True):  # the one that began first ends first
+        with qtbot.waitSignal(runner.done):
+            end.set()
+    assert warnings.showwarning is before
 
 
 def test_the_row_is_there_only_while_something_runs(qtbot: QtBot, session: Session, runner: Runner) -> None:
@@ -179,7 +222,7 @@ def test_the_row_says_stage_and_time_left(qtbot: QtBot, session: Session, runner
     qtbot.addWidget(row)
     session.set_state(State.RUNNING)
     row.on_state(State.RUNNING)
-    runner.event.emit(Progress("refining", 0.25, "round 2", seconds_left=125))
+    runner.heard.emit(Progress("refining", 0.25, "round 2", seconds_left=125))
     assert row.label.text() == "refining, round 2, 2 min left"
     assert row.bar.value() == 250
 
@@ -192,8 +235,8 @@ def test_a_pause_takes_effect_at_the_next_event_and_ends_when_asked(
     qtbot: QtBot, runner: Runner, session: Session
 ) -> None:
     seen: list[Event] = []
-    runner.event.connect(seen.append)
-    with qtbot.waitSignal(runner.event):
+    runner.heard.connect(seen.append)
+    with qtbot.waitSignal(runner.heard):
         runner.submit(lambda: events(count=20, pause=0.02))
     runner.pause()
     assert runner.pausing and session.state is State.RUNNING  # the batch at work is finished first
@@ -211,7 +254,7 @@ def test_a_pause_takes_effect_at_the_next_event_and_ends_when_asked(
 def test_a_pause_that_is_taken_back_at_once_does_not_hold_the_run(
     qtbot: QtBot, runner: Runner, session: Session
 ) -> None:
-    with qtbot.waitSignal(runner.event):
+    with qtbot.waitSignal(runner.heard):
         runner.submit(lambda: events(count=10, pause=0.02))
     with qtbot.waitSignal(runner.done, timeout=5000):
         runner.pause()
@@ -234,7 +277,7 @@ def test_a_paused_run_is_cancelled_within_a_second(
         finally:
             closed.set()
 
-    with qtbot.waitSignal(runner.event):
+    with qtbot.waitSignal(runner.heard):
         runner.submit(work)
     runner.pause()
     if effective:
@@ -249,7 +292,7 @@ def test_a_paused_run_is_cancelled_within_a_second(
 
 
 def test_a_run_in_the_place_of_a_paused_one_is_heard(qtbot: QtBot, runner: Runner, session: Session) -> None:
-    with qtbot.waitSignal(runner.event):
+    with qtbot.waitSignal(runner.heard):
         runner.submit(lambda: events(count=1000, pause=0.02))
     runner.pause()
     wait_for(session, qtbot, State.PAUSED)
@@ -282,7 +325,7 @@ def test_the_row_says_where_a_run_is_paused(qtbot: QtBot, session: Session, runn
             yield Progress("training", 0.5, seconds_left=30)
             yield Loss(120 + 400 * i, 400_000, 0.5)
 
-    with qtbot.waitSignal(runner.event):
+    with qtbot.waitSignal(runner.heard):
         runner.submit(work)
     qtbot.waitUntil(lambda: "training" in row.label.text())
     row.pause_button.click()

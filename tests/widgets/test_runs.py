@@ -210,7 +210,7 @@ def test_a_run_is_finished_with_what_there_is(
         assert dock.run_row.label.text() == "Finishing with what is there"
     assert engine.calls[0][1]["enough"].is_set()
     assert dock.session.result is not None and not dock.runs.finishing
-    with qtbot.waitSignal(dock.runner.event):
+    with qtbot.waitSignal(dock.runner.heard):
         dock.run(Action.ALIGN)
     assert dock.run_row.finish_button.isEnabled()  # of the next run
     with qtbot.waitSignal(dock.runner.cancelled, timeout=1000):

@@ -58,7 +58,7 @@ class RunRow(QWidget):
         self._cancel_tip = _CANCEL_OR_FINISH_TIP if steerable else cancel_tip
         self.cancel_button.clicked.connect(runner.cancel)
         self._arrange(steerable)
-        runner.event.connect(self._on_event)
+        runner.heard.connect(self._on_event)
         self.on_state(session.state)
 
     def _arrange(self, steerable: bool) -> None:

@@ -34,14 +34,14 @@ class Runner(QObject):
 
     Signals
     -------
-    event(Event) : each event but the last
+    heard(Event) : each event but the last; not called "event", which is a method of every QObject
     done(Done) : the last event
     failed(Exception) : the run ended with an error
     cancelled() : the run was cancelled and its worker is gone
     aborted() : napari stopped the run, because its window closes; ``cancelled`` follows
     """
 
-    event = Signal(object)
+    heard = Signal(object)
     done = Signal(object)
     failed = Signal(object)
     cancelled = Signal()
@@ -161,7 +161,7 @@ class Runner(QObject):
         if isinstance(event, Done):
             self._result = event
         else:
-            self.event.emit(event)
+            self.heard.emit(event)
 
     def _on_returned(self, task: int) -> None:
         if not self._is_current(task):

@@ -82,7 +82,7 @@ class Runs(QObject):
         self._job: Job | None = None
         self._started = 0.0
         self._watchers: set[int] = set()
-        self.runner.event.connect(self._on_event)
+        self.runner.heard.connect(self._on_event)
         self.runner.done.connect(self._on_done)
         self.runner.failed.connect(self._on_failed)
         self.runner.cancelled.connect(self._on_cancelled)

@@ -55,7 +55,7 @@ class FollowWidget(Dock):
         self._out = Path()
         self._begun = False
         self.runner = Runner(self._work)
-        self.runner.event.connect(self._on_event)
+        self.runner.heard.connect(self._on_event)
         self.runner.done.connect(self._on_done)
         self.runner.failed.connect(self._on_failed)
         self.runner.cancelled.connect(lambda: self._say("No longer followed; the job goes on."))

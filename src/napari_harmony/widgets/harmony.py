@@ -153,7 +153,7 @@ class HarmonyWidget(Dock):
         self.listen(self.session.model_changed, self._on_result)
         self.listen(self.session.state_changed, self._on_state)
         self.listen(default_library().changed, self.form.models.refresh)
-        self.runner.event.connect(self._on_event)
+        self.runner.heard.connect(self._on_event)
         self.runs.changed.connect(self._on_runs)
         self.runs.said.connect(self.notice_box.show_notice)
         self.runs.watch(id(self))
@@ -167,7 +167,7 @@ class HarmonyWidget(Dock):
         self.notice_box.show_notice(self.runs.notice)
 
     def _disconnect(self) -> None:
-        self.runner.event.disconnect(self._on_event)
+        self.runner.heard.disconnect(self._on_event)
         self.runs.changed.disconnect(self._on_runs)
         self.runs.said.disconnect(self.notice_box.show_notice)
         self.runs.unwatch(id(self))
