@@ -71,6 +71,5 @@ def finished(studio: Studio, runs: Runs, name: str, sample: str) -> None:
         harmony.form.set_settings(SETTINGS[name])
         run(studio, harmony, Action.ALIGN_AND_CLUSTER)
         runs.keep(harmony, name)
-        studio.close_dock(harmony)
-        studio.viewer.layers.clear()
+        studio.begin_anew()
     studio.open(runs.path(name))

@@ -29,8 +29,7 @@ class Studio:
     def __init__(self, images: Path) -> None:
         self.images = images
         self.images.mkdir(parents=True, exist_ok=True)
-        self.viewer = napari.Viewer(show=True)
-        self.viewer.window.resize(*SIZE)
+        self.viewer = _open_viewer()
 
     def __enter__(self) -> Studio:
         return self
@@ -38,8 +37,16 @@ class Studio:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._close()
+
+    def _close(self) -> None:
         self.viewer.close()
         wait(lambda: False, 0.2)
+
+    def begin_anew(self) -> None:
+        """Go on with another viewer, that knows nothing of what was done in this one."""
+        self._close()
+        self.viewer = _open_viewer()
 
     def dock(self, name: str) -> Any:
         """The widget of a dock of this plugin, opened where it is not yet."""
@@ -97,6 +104,12 @@ class Studio:
         path = self.images / (f"{name}.png" if theme == DARK else f"{name}-{theme}.png")
         save_picture(picture, path)
         print(path, flush=True)
+
+
+def _open_viewer() -> napari.Viewer:
+    viewer = napari.Viewer(show=True)
+    viewer.window.resize(*SIZE)
+    return viewer
 
 
 def save_picture(picture: NDArray[np.uint8], path: Path) -> None:
