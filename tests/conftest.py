@@ -20,6 +20,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "trains: modules whose runs on subtomograms train the network for its full time")
 
 
+def pytest_unconfigure() -> None:
+    _HOME.cleanup()
+
+
 @pytest.fixture(autouse=True)
 def own_library(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Each test begins with an empty model library and no settings of an earlier run."""

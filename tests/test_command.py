@@ -16,11 +16,12 @@ from typer.testing import CliRunner
 from napari_harmony.additions import ADDITIONS, Addition
 from napari_harmony.cli import jobs
 from napari_harmony.cli.app import app
-from napari_harmony.command import ALIGN, TRAIN, command_line, source_of, stated_pixel_size
+from napari_harmony.command import ALIGN, TRAIN, command_line, source_of, stated_pixel_size, stated_tilt_range
 from napari_harmony.engine.settings import PRESETS, TRANSFORMS, Settings
 from napari_harmony.errors import InputError
 from napari_harmony.particles.mrc import write_stack
 from napari_harmony.particles.open import open_particles
+from napari_harmony.particles.wedge import TiltRange
 
 lengths = st.none() | st.floats(0.1, 5000, allow_nan=False)
 strengths = st.integers(5, 2000).map(lambda hundredths: hundredths / 100)
@@ -58,11 +59,11 @@ def asked() -> Any:
     heard: list[Any] = []
     with pytest.MonkeyPatch.context() as patch:
         for name in ("run_align", "run_train"):
-            patch.setattr(jobs, name, lambda job, chosen, name=name: heard.append((name, job, chosen)))
+            patch.setattr(jobs, name, lambda job, name=name: heard.append((name, job)))
         yield heard
 
 
-def parse(command: str, asked: list[Any]) -> tuple[str, jobs.Job, Settings]:
+def parse(command: str, asked: list[Any]) -> tuple[str, jobs.Job]:
     program, *arguments = shlex.split(command)
     assert program == "napari-harmony"
     asked.clear()
@@ -79,14 +80,16 @@ def test_the_command_is_parsed_to_the_same_settings(
 ) -> None:
     source, out = Path("/data") / f"{file}.star", Path("/results") / folder
     model = Path("/models") / folder if trained else None
-    command = command_line(TRAIN if train else ALIGN, source, chosen, model, out, pixel_size=1.06)
-    name, job, parsed = parse(command, asked)
+    action = TRAIN if train else ALIGN
+    command = command_line(action, source, chosen, model, out, pixel_size=1.06, tilt_range=(-60, 57.25))
+    name, job = parse(command, asked)
+    said = job.asked
     assert "\n" not in command and name == ("run_train" if train else "run_align")
-    assert parsed == chosen
-    assert (job.source, job.target, job.pixel_size) == (source, out, 1.06)
+    assert said.settings == chosen
+    assert (job.source, job.target, said.pixel_size, said.tilt_range) == (source, out, 1.06, (-60, 57.25))
     assert job.model == ("train" if model is None else str(model))
     if trained:
-        assert job.transforms == ",".join(chosen.transforms)  # else the model's own would be taken
+        assert said.transforms == ",".join(chosen.transforms)  # else the model's own would be taken
 
 
 def test_defaults_are_left_out() -> None:
@@ -113,5 +116,9 @@ def test_what_must_be_saved_first_is_said(tmp_path: Path) -> None:
     named = replace(make_particles(), path=tmp_path / "stack.mrcs")
     with pytest.raises(InputError, match=r"some of the particles in stack\.mrcs only: save"):
         source_of(named, part=True)
-    with pytest.raises(InputError, match="tilt range was given by hand"):
-        source_of(replace(make_subtomograms(), path=tmp_path / "box.mrcs"))
+
+
+def test_a_tilt_range_given_by_hand_is_in_the_command() -> None:
+    assert stated_tilt_range(make_subtomograms().with_wedge(TiltRange(-50, 60))) == (-50, 60)
+    assert stated_tilt_range(make_subtomograms().with_wedge(None)) is None
+    assert stated_tilt_range(make_particles()) is None

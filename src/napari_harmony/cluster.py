@@ -38,9 +38,7 @@ class Resources:
             if getattr(self, name) < least:
                 raise InputError(f"{name} is {getattr(self, name)}: give at least {least}.")
         if self.partition and not re.fullmatch(r"[\w.,+-]+", self.partition):
-            raise InputError(
-                f"partition: '{self.partition}' is no name of a partition; 'sinfo' lists them."
-            )
+            raise InputError(f"partition: '{self.partition}' is no name of a partition; 'sinfo' lists them.")
 
 
 def memory_for(needed: int) -> int:

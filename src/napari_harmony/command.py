@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from napari_harmony.engine.settings import Settings
 from napari_harmony.errors import InputError
+from napari_harmony.particles.wedge import TiltRange
 
 if TYPE_CHECKING:
     from napari_harmony.particles.dataset import Particles
@@ -31,6 +32,7 @@ def command_line(
     out: Path,
     pixel_size: float | None = None,
     *,
+    tilt_range: tuple[float, float] | None = None,
     rescale: bool = False,
 ) -> str:
     """The command, quoted for a POSIX shell; options at their defaults are left out.
@@ -43,6 +45,7 @@ def command_line(
     model : a trained one to align with, or to go on training; None to train one on the particles
     out : folder for what comes out
     pixel_size : angstrom, where the file does not say it
+    tilt_range : of subtomograms in degrees, where it is known
     rescale : bring the particles to the pixel size and box of the model
 
     Raises
@@ -54,6 +57,8 @@ def command_line(
         words += ["--model", str(model), *(["--rescale"] if rescale else [])]
     if pixel_size is not None:
         words += ["--pixel-size", _number(pixel_size)]
+    if tilt_range is not None:
+        words += ["--tilt-range", *map(_number, tilt_range)]
     return shlex.join([*words, *_options(settings, model_decides=model is not None)])
 
 
@@ -76,17 +81,18 @@ def source_of(particles: Particles, *, part: bool = False) -> Path:
             f"These are some of the particles in {particles.path.name} only: save their layer first (File > Save "
             "Selected Layers), open that file, and copy the command for it."
         )
-    if particles.dimensions == 3 and particles.wedge is not None and particles.metadata is None:
-        raise InputError(
-            "The tilt range was given by hand, which the command line cannot do: save the layer as a .star file first "
-            "(File > Save Selected Layers), open that file, and copy the command for it."
-        )
     return particles.path.expanduser().absolute()
 
 
 def stated_pixel_size(particles: Particles) -> float | None:
     """The pixel size (angstrom) that a command must give: known, but not by a file of metadata."""
     return particles.pixel_size if particles.pixel_size_known and particles.metadata is None else None
+
+
+def stated_tilt_range(particles: Particles) -> tuple[float, float] | None:
+    """The tilt range (degrees) of subtomograms, which may have been given by hand; None where there is none."""
+    wedge = particles.wedge
+    return (wedge.low, wedge.high) if isinstance(wedge, TiltRange) else None
 
 
 def _options(settings: Settings, *, model_decides: bool) -> Iterator[str]:

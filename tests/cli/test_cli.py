@@ -9,13 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_run import FakeEngine, FakeModel
+from fake_run import BOX, PIXEL_SIZE, FakeEngine, FakeModel
 
 from napari_harmony.cli import main
 from napari_harmony.cli.progress import BarReporter
 from napari_harmony.engine.events import Preview, Progress
 from napari_harmony.errors import InputError, InputWarning
 from napari_harmony.outputs import load_output, names
+from napari_harmony.particles.mrc import write_volume
+from napari_harmony.particles.wedge import TiltRange
 
 
 def files(folder: Path) -> set[str]:
@@ -283,3 +285,20 @@ class TestInfo:
 
         assert main(["--version"]) == 0
         assert capsys.readouterr().out.strip() == f"napari-harmony {napari_harmony.__version__}"
+
+
+class TestTiltRange:
+    def test_a_tilt_range_is_taken_for_the_wedge(self, engine: FakeEngine, tmp_path: Path) -> None:
+        folder = tmp_path / "boxes"
+        folder.mkdir()
+        for number, volume in enumerate(np.random.default_rng(0).normal(size=(12, BOX, BOX, BOX))):
+            write_volume(folder / f"box_{number:02d}.mrc", volume, PIXEL_SIZE)
+        command = ["align", str(folder), "-o", str(tmp_path / "out"), "--tilt-range", "-50", "62.5"]
+        assert main(command) == 0
+        assert engine.calls[0]["particles"].wedge == TiltRange(-50, 62.5)
+
+    def test_images_have_none(
+        self, engine: FakeEngine, stack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["align", str(stack), "-o", str(tmp_path / "out"), "--tilt-range", "-50", "60"]) == 2
+        assert "images, which have no tilt range" in capsys.readouterr().err

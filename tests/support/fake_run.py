@@ -128,7 +128,8 @@ class FakeEngine:
     def _work(
         self, particles: Particles, settings: Any, model: Any, checkpoint: Path | None, resume: bool
     ) -> Iterator[Event]:
-        self.calls.append({"settings": settings, "model": model, "checkpoint": checkpoint, "resume": resume})
+        given = {"particles": particles, "settings": settings, "model": model}
+        self.calls.append({**given, "checkpoint": checkpoint, "resume": resume})
         try:
             yield Progress("search", 0.1, "iteration 1", 90.0)
             if checkpoint is not None:

@@ -9,6 +9,7 @@ import typer
 
 from napari_harmony.cli import models as model_library
 from napari_harmony.cli import options
+from napari_harmony.cli.run_options import OF_TRAINING, Asked, takes_run_options
 from napari_harmony.cli.streams import answer
 
 app = typer.Typer(
@@ -47,69 +48,34 @@ def common(
 
 
 @app.command()
+@takes_run_options()
 def align(
     source: options.Input,
     out: options.Out,
+    run: Asked,
     model: Annotated[
         str,
         typer.Option(
             metavar="FILE|NAME|train", help="A trained model, one of the library, or 'train' to fit one on the data."
         ),
     ] = "train",
-    classes: options.Classes = "auto",
-    transforms: options.Transforms = None,
-    device: options.Device = "auto",
-    seed: options.Seed = 0,
-    preset: options.Preset = "balanced",
-    max_shift: options.MaxShift = None,
-    mask_diameter: options.MaskDiameter = None,
-    pixel_size: options.PixelSize = None,
-    objective: options.Objective = "harmony",
-    additions: options.With = None,
-    start: options.Start = "search",
-    local_search: options.LocalSearch = None,
-    free_rot: options.FreeRot = False,
-    symmetry: options.Symmetry = "C1",
-    reference: options.Reference = None,
-    reference_lowpass: options.ReferenceLowpass = 60.0,
-    rescale: options.Rescale = False,
-    output_format: Annotated[str, typer.Option("--format", metavar="star|relion", help=options.FORMAT_HELP)] = "star",
-    resume: options.Resume = False,
-    json_progress: options.JsonProgress = False,
+    output_format: options.Format = "star",
 ) -> None:
     """Align particles, sort them into classes, and write tables, class averages, model and report into OUT."""
     from napari_harmony.cli.jobs import Job, run_align
 
-    settings = options.make_settings(
-        classes=classes,
-        transforms=transforms,
-        device=device,
-        seed=seed,
-        preset=preset,
-        max_shift=max_shift,
-        mask_diameter=mask_diameter,
-        objective=objective,
-        additions=additions,
-        start=start,
-        local_search=local_search,
-        free_rot=free_rot,
-        symmetry=symmetry,
-        reference=reference,
-        reference_lowpass=reference_lowpass,
-    )
     options.check_format(output_format)
-    run_align(
-        Job(source, out, model, transforms, pixel_size, resume, json_progress, output_format == "relion", rescale),
-        settings,
-    )
+    run_align(Job(source, out, run, model, output_format == "relion"))
 
 
 @app.command()
+@takes_run_options()
 def train(
     source: options.Input,
     out: Annotated[
         Path, typer.Option("-o", "--output", metavar="MODEL", help="Folder for the model.", show_default=False)
     ],
+    run: Asked,
     model: Annotated[
         str,
         typer.Option(
@@ -118,86 +84,27 @@ def train(
             show_default="a new one",
         ),
     ] = "train",
-    classes: options.Classes = "auto",
-    transforms: options.Transforms = None,
-    device: options.Device = "auto",
-    seed: options.Seed = 0,
-    preset: options.Preset = "balanced",
-    max_shift: options.MaxShift = None,
-    mask_diameter: options.MaskDiameter = None,
-    pixel_size: options.PixelSize = None,
-    objective: options.Objective = "harmony",
-    additions: options.With = None,
-    start: options.Start = "search",
-    local_search: options.LocalSearch = None,
-    free_rot: options.FreeRot = False,
-    symmetry: options.Symmetry = "C1",
-    reference: options.Reference = None,
-    reference_lowpass: options.ReferenceLowpass = 60.0,
-    rescale: options.Rescale = False,
-    resume: options.Resume = False,
-    json_progress: options.JsonProgress = False,
 ) -> None:
     """Fit a model to particles and save it (model.safetensors and model.json)."""
     from napari_harmony.cli.jobs import Job, run_train
 
-    settings = options.make_settings(
-        classes=classes,
-        transforms=transforms,
-        device=device,
-        seed=seed,
-        preset=preset,
-        max_shift=max_shift,
-        mask_diameter=mask_diameter,
-        objective=objective,
-        additions=additions,
-        start=start,
-        local_search=local_search,
-        free_rot=free_rot,
-        symmetry=symmetry,
-        reference=reference,
-        reference_lowpass=reference_lowpass,
-    )
-    run_train(Job(source, out, model, transforms, pixel_size, resume, json_progress, rescale=rescale), settings)
+    run_train(Job(source, out, run, model))
 
 
 @app.command()
+@takes_run_options(without=OF_TRAINING)
 def apply(
     model: Model,
     source: options.Input,
     out: options.Out,
-    classes: options.Classes = "auto",
-    transforms: options.Transforms = None,
-    device: options.Device = "auto",
-    seed: options.Seed = 0,
-    preset: options.Preset = "balanced",
-    max_shift: options.MaxShift = None,
-    mask_diameter: options.MaskDiameter = None,
-    pixel_size: options.PixelSize = None,
-    symmetry: options.Symmetry = "C1",
-    rescale: options.Rescale = False,
-    output_format: Annotated[str, typer.Option("--format", metavar="star|relion", help=options.FORMAT_HELP)] = "star",
-    resume: options.Resume = False,
-    json_progress: options.JsonProgress = False,
+    run: Asked,
+    output_format: options.Format = "star",
 ) -> None:
     """Align and classify new particles with a trained MODEL, without training."""
     from napari_harmony.cli.jobs import Job, run_align
 
-    settings = options.make_settings(
-        classes=classes,
-        transforms=transforms,
-        device=device,
-        seed=seed,
-        preset=preset,
-        max_shift=max_shift,
-        mask_diameter=mask_diameter,
-        symmetry=symmetry,
-    )
     options.check_format(output_format)
-    run_align(
-        Job(source, out, model, transforms, pixel_size, resume, json_progress, output_format == "relion", rescale),
-        settings,
-    )
+    run_align(Job(source, out, run, model, output_format == "relion"))
 
 
 @app.command(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from napari_harmony.cli.jobs import Job, run_align
 from napari_harmony.cli.progress import make_reporter
+from napari_harmony.cli.run_options import Asked
 from napari_harmony.cli.scoring import evaluate_output
 from napari_harmony.cli.streams import complain, say
 from napari_harmony.engine.settings import Settings
@@ -45,7 +46,7 @@ def run_demo(out: Path, *, gui: bool, device: str, seed: int, json_progress: boo
     settings = Settings(seed=seed, device=device)
     check_target(out)
     classes = write_sample(out, seed)
-    result = run_align(Job(out / SAMPLE, out, json_progress=json_progress), replace(settings, classes=classes))
+    result = run_align(Job(out / SAMPLE, out, Asked(replace(settings, classes=classes), json_progress=json_progress)))
     _write_picture(out / PICTURE, result.averages)
     scores = evaluate_output(out, out / TRUTH)
     if json_progress:

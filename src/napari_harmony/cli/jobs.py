@@ -16,7 +16,7 @@ from napari_harmony.cli.checkpoint import Checkpoint, describe_run, open_checkpo
 from napari_harmony.cli.followed import Followed, followed
 from napari_harmony.cli.options import check_positive
 from napari_harmony.cli.progress import Reporter, StageClock, drive, make_reporter
-from napari_harmony.engine.settings import Settings
+from napari_harmony.cli.run_options import Asked
 from napari_harmony.errors import InputError, InputWarning
 from napari_harmony.outputs import check_target, names, write_output
 from napari_harmony.outputs.staging import staged
@@ -30,33 +30,25 @@ TRAIN, BUNDLED = "train", "bundled"
 
 @dataclass(frozen=True)
 class Job:
-    """What the user asked of ``align`` or ``train``, beyond the settings.
+    """From a file to a folder.
 
     Attributes
     ----------
     source : file with the particles
     target : OUT folder, or where the model goes
+    asked : the options of the run
     model : ``train``, ``bundled``, the path of a model, or the name of one in the library
-    transforms : as the user gave them, or None: those of the model, if there is one
-    pixel_size : angstrom, overrides the file; None to keep it
-    resume : continue an interrupted run
-    json_progress : events as JSON on standard output
     relion_job : also write RELION's file names
-    rescale : bring particles of another pixel size or box to those of the model
     """
 
     source: Path
     target: Path
+    asked: Asked
     model: str = TRAIN
-    transforms: str | None = None
-    pixel_size: float | None = None
-    resume: bool = False
-    json_progress: bool = False
     relion_job: bool = False
-    rescale: bool = False
 
 
-def run_align(job: Job, settings: Settings) -> Result:
+def run_align(job: Job) -> Result:
     """Align and cluster a file of particles and write the OUT folder.
 
     Raises
@@ -67,18 +59,18 @@ def run_align(job: Job, settings: Settings) -> Result:
     from napari_harmony.engine import api
 
     check_target(job.target)
-    clock = StageClock("reading")
-    with make_reporter(job.json_progress) as reporter, heeding_warnings(reporter) as heard:
+    asked, clock = job.asked, StageClock("reading")
+    with make_reporter(asked.json_progress) as reporter, heeding_warnings(reporter) as heard:
         check_rescale(job)
-        model = _load_model(job.model)
-        if model is not None and job.transforms is None:
+        model, settings = _load_model(job.model), asked.settings
+        if model is not None and asked.transforms is None:
             settings = replace(settings, transforms=tuple(model.card.transforms))
-        particles = load_particles(job.source, job.pixel_size)
+        particles = load_particles(job.source, asked.pixel_size, asked.tilt_range)
         check_target(job.target, files_of(particles))
-        run = describe_run(particles, settings, model=job.model)
+        run = describe_run(particles, settings, model=job.model, tilt_range=asked.tilt_range)
         checkpointed = _checkpointed(job.target / names.CHECKPOINT, run, job, reporter)
         with checkpointed as checkpoint, followed(reporter, checkpoint.folder) as teller:
-            events = api.align(particles, settings, model=model, rescale=job.rescale, **_state(checkpoint, teller))
+            events = api.align(particles, settings, model=model, rescale=asked.rescale, **_state(checkpoint, teller))
             done = drive(events, teller, clock)
             result = _with_provenance(done.value, clock.seconds(), list(heard))
             write_output(
@@ -88,21 +80,21 @@ def run_align(job: Job, settings: Settings) -> Result:
     return result
 
 
-def run_train(job: Job, settings: Settings) -> Any:
+def run_train(job: Job) -> Any:
     """Fit a model to a file of particles and save it; returns the model. Raises as ``run_align``."""
     from napari_harmony.engine import api
 
     folder, files = model_place(job.target)
     check_target(folder, [job.source], owned=files, proof=files[1])
-    clock = StageClock("reading")
-    with make_reporter(job.json_progress) as reporter, heeding_warnings(reporter):
+    asked, clock = job.asked, StageClock("reading")
+    with make_reporter(asked.json_progress) as reporter, heeding_warnings(reporter):
         check_rescale(job)
-        start = _load_model(job.model)
-        particles = load_particles(job.source, job.pixel_size)
-        run = describe_run(particles, settings, model=job.model)
+        start, settings = _load_model(job.model), asked.settings
+        particles = load_particles(job.source, asked.pixel_size, asked.tilt_range)
+        run = describe_run(particles, settings, model=job.model, tilt_range=asked.tilt_range)
         checkpointed = _checkpointed(folder / names.CHECKPOINT, run, job, reporter)
         with checkpointed as checkpoint, followed(reporter, checkpoint.folder) as teller:
-            events = api.fit(particles, settings, model=start, rescale=job.rescale, **_state(checkpoint, teller))
+            events = api.fit(particles, settings, model=start, rescale=asked.rescale, **_state(checkpoint, teller))
             model = drive(events, teller, clock).value
             with staged(folder, files) as stage:
                 model.save(stage / files[0])
@@ -115,13 +107,15 @@ def _state(checkpoint: Checkpoint, teller: Followed) -> dict[str, Any]:
     return {"checkpoint": checkpoint.folder, "resume": checkpoint.resume, "enough": teller.enough}
 
 
-def load_particles(path: Path, pixel_size: float | None = None) -> Particles:
-    """Open a file of particles; ``pixel_size`` in angstrom overrides what it says."""
+def load_particles(
+    path: Path, pixel_size: float | None = None, tilt_range: tuple[float, float] | None = None
+) -> Particles:
+    """Open a file of particles; ``pixel_size`` in angstrom and ``tilt_range`` in degrees override what it says."""
     from napari_harmony.particles import open_particles
 
     if pixel_size is not None:
         check_positive("pixel_size", pixel_size)
-    return open_particles(path, pixel_size=pixel_size)
+    return open_particles(path, pixel_size=pixel_size, tilt_range=tilt_range)
 
 
 def files_of(particles: Particles) -> list[Path]:
@@ -132,7 +126,7 @@ def files_of(particles: Particles) -> list[Path]:
 
 def check_rescale(job: Job) -> None:
     """Raise ``InputError`` where particles are to be rescaled to no model."""
-    if job.rescale and job.model == TRAIN:
+    if job.asked.rescale and job.model == TRAIN:
         raise InputError("--rescale fits particles to a trained model: give one with --model, or leave it out.")
 
 
@@ -179,10 +173,10 @@ def model_place(path: Path) -> tuple[Path, tuple[str, str]]:
 @contextmanager
 def _checkpointed(folder: Path, run: dict[str, Any], job: Job, reporter: Reporter) -> Iterator[Checkpoint]:
     """A checkpoint folder that goes when the block ends well, or when there is nothing to continue from."""
-    checkpoint = open_checkpoint(folder, run, job.resume)
+    checkpoint = open_checkpoint(folder, run, job.asked.resume)
     if checkpoint.resume:
         reporter.note(f"Continuing the interrupted run in {folder.parent}.")
-    elif job.resume:
+    elif job.asked.resume:
         reporter.note("There is no interrupted run to continue, so this one starts from the beginning.")
     try:
         yield checkpoint

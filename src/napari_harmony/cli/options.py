@@ -46,6 +46,14 @@ MaskDiameter = Annotated[
 PixelSize = Annotated[
     float | None, typer.Option(metavar="A", help="Angstrom per pixel.", show_default="what the input says")
 ]
+TiltRange = Annotated[
+    tuple[float, float] | None,
+    typer.Option(
+        metavar="LOW HIGH",
+        help="Subtomograms: first and last tilt about y in degrees, the missing wedge.",
+        show_default="what the input says",
+    ),
+]
 Objective = Annotated[str, typer.Option(metavar="|".join(OBJECTIVES), help="What training minimises.")]
 With = Annotated[
     str | None,
@@ -83,6 +91,7 @@ ReferenceLowpass = Annotated[float, typer.Option(metavar="A", help="Finer detail
 Rescale = Annotated[
     bool, typer.Option("--rescale", help="Bring particles of another pixel size or box to those of the model.")
 ]
+Format = Annotated[str, typer.Option("--format", metavar="star|relion", help=FORMAT_HELP)]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")]
 JsonProgress = Annotated[bool, typer.Option("--json-progress", help="Print one JSON object per line.")]
 

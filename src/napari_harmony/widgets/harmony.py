@@ -13,7 +13,7 @@ from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QApplication, QDoubleSpinBox, QFormLayout, QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from napari_harmony._layers import particles_of, set_pixel_size, set_wedge
-from napari_harmony.command import ALIGN, command_line, source_of, stated_pixel_size
+from napari_harmony.command import ALIGN, command_line, source_of, stated_pixel_size, stated_tilt_range
 from napari_harmony.engine.events import Event, Loss
 from napari_harmony.errors import InputError
 from napari_harmony.library import default_library
@@ -340,8 +340,16 @@ class HarmonyWidget(Dock):
         source = source_of(request.particles, part=is_part(self.session.layer))
         model = request.model if isinstance(request.model, Path) else None
         out = source.with_name(f"{source.name.split('.')[0]}-harmony")
-        pixel_size = stated_pixel_size(request.particles)
-        return command_line(ALIGN, source, request.settings, model, out, pixel_size, rescale=request.rescale)
+        return command_line(
+            ALIGN,
+            source,
+            request.settings,
+            model,
+            out,
+            stated_pixel_size(request.particles),
+            tilt_range=stated_tilt_range(request.particles),
+            rescale=request.rescale,
+        )
 
     def _on_copy(self) -> None:
         try:
