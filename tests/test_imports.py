@@ -34,6 +34,7 @@ PARTS = (
         "cluster",
         "following",
         "_viewer_link",
+        "_removed_layers",
         "_stacks",
         "_companions",
         "_layers",

@@ -97,7 +97,7 @@ def test_from_tomogram_to_averages_in_place(
     viewer.layers[_map_back.CLASSES].visible = True
     layers = len(viewer.layers)
     with qtbot.waitSignal(harmony.map_back.said, timeout=20_000):
-        harmony.start_map_back()
+        harmony.results.start_map_back()
     assert len(viewer.layers) == layers  # drawn again, not twice
 
     shown.export(tmp_path / "aligned.star")
@@ -127,7 +127,7 @@ def test_the_sample_tomogram_from_end_to_end(
     kinds = next(x for x in viewer.layers if "particles in the tomogram" in x.name).features["kind"]
     assert homogeneity_score(kinds, result.table["class_number"]) > 0.9
     with qtbot.waitSignal(harmony.map_back.said, timeout=60_000) as said:
-        harmony.start_map_back()
+        harmony.results.start_map_back()
     assert said.args[1] is False and _map_back.SURFACES in [layer.name for layer in viewer.layers]
     harmony.save_result(tmp_path / "out")
     np.testing.assert_allclose(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from psygnal import Signal
 
+from napari_harmony._removed_layers import draw_safely_after_removals
 from napari_harmony._viewer_link import ViewerLink
 from napari_harmony.edits import apply_edit, last_words
 from napari_harmony.errors import InputError
@@ -336,4 +337,5 @@ def session_of(viewer: Any) -> Session:
     if model not in _sessions:
         session = _sessions[model] = Session()
         session.link(model)
+        draw_safely_after_removals(model)
     return _sessions[model]
