@@ -163,6 +163,6 @@ def caption(counts: NDArray[Any], resolution: NDArray[Any]) -> list[str]:
     """What stands over each class average: number, particles, resolution where there is one."""
     texts = []
     for number, (count, angstrom) in enumerate(zip(counts, resolution, strict=True), start=1):
-        ending = f", {angstrom:.1f} \N{ANGSTROM SIGN}" if np.isfinite(angstrom) else ""
+        ending = f", {angstrom:.1f} \N{ANGSTROM SIGN}" if count and np.isfinite(angstrom) else ""
         texts.append(f"{number}: {int(count):,}{ending}")
     return texts

@@ -73,9 +73,9 @@ class EstimateLine(QLabel):
 
 
 def words(found: Estimate, device: Device) -> str:
-    """Such as "CPU (2 cores): about 4 min, needs about 1.3 GB"."""
+    """Such as "CPU (2 cores): about 4 min, 1.3 GB"."""
     time = f"about {duration(found.seconds)}, " if found.seconds is not None else ""
-    return f"{device.words}: {time}needs about {size(found.memory)}{_on_device(found)}"
+    return f"{device.words}: {time}{size(found.memory)}{_on_device(found)}"
 
 
 def _on_device(found: Estimate) -> str:

@@ -83,7 +83,7 @@ class LossPlot(QWidget):
             (axis.low, Qt.AlignmentFlag.AlignBottom, frame.bottom() - 12),
         ):
             room = QRectF(2, place, _LEFT - 6, 14)
-            painter.drawText(room, Qt.AlignmentFlag.AlignRight | flag, f"{value:.3g}")
+            painter.drawText(room, Qt.AlignmentFlag.AlignRight | flag, _short(value))
         painter.setPen(QPen(QColor(self._palette.line), 1))
         painter.drawLine(frame.topLeft(), frame.bottomLeft())
         painter.drawLine(frame.bottomLeft(), frame.bottomRight())
@@ -99,3 +99,8 @@ class LossPlot(QWidget):
         painter.drawPolyline(QPolygonF(places))
         painter.setBrush(QColor(self._palette.mark))
         painter.drawEllipse(places[-1], 2.2, 2.2)
+
+
+def _short(value: float) -> str:
+    """A number that fits beside the axis."""
+    return f"{value:.4g}" if 0.001 <= abs(value) < 10_000 else f"{value:.0e}"

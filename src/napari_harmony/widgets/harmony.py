@@ -235,6 +235,7 @@ class HarmonyWidget(Dock):
     def _on_result(self, _changed: Any) -> None:
         self.result_box.show_result(self.session.result, self.session.model)
         self.form.set_last_model(self.session.model is not None)
+        self._show_loss()
         self.update_buttons()
 
     def _on_state(self, state: State) -> None:
@@ -247,11 +248,17 @@ class HarmonyWidget(Dock):
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, Loss):
-            self.loss_plot.show_curve(self.runs.curve)
+            self._show_loss()
+
+    def _show_loss(self) -> None:
+        """The plot makes room for the result once there is one."""
+        self.loss_plot.show_curve(self.runs.curve)
+        if not self.session.state.busy and self.session.result is not None:
+            self.loss_plot.hide()
 
     def _on_runs(self) -> None:
         self.queue_box.refresh()
-        self.loss_plot.show_curve(self.runs.curve)
+        self._show_loss()
         if self.runs.finishing:
             self.run_row.show_finishing()
         self.update_buttons()
