@@ -47,8 +47,8 @@ PARTS = (
     ("_reader", "_writer", "_sample_data", "widgets"),
     ("cli",),
 )
-#: Modules of a higher part that hold plain values only, and may be used below it.
-PLAIN = {"engine.events", "engine.settings"}
+#: Modules of a higher part that hold plain values and generators of them only, and may be used below it.
+PLAIN = {"engine.events", "engine.settings", "engine.work"}
 WINDOWS = {"qtpy", "napari", "superqt", "magicgui", "PyQt5", "PyQt6", "PySide2", "PySide6"}
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari_harmony.analysis.disentanglement import study_of_estimates
-from napari_harmony.analysis.disentanglement.leakage import leakage_of
+from napari_harmony.analysis.disentanglement.leakage import measure_leakage
 from napari_harmony.engine.work import Work
 from napari_harmony.results import Result
 
@@ -41,7 +41,7 @@ def with_insight(result: Result, traces: Traces | None = None) -> Work[Result]:
     yield 0.0
     found: dict[str, Any] = {}
     study = study_of_estimates(result.table, result.dimensions)
-    leaks = leakage_of(study.blocks[0].values, study.factors) if study.blocks else None
+    leaks = (yield from measure_leakage(study.blocks[0].values, study.factors)) if study.blocks else None
     if leaks is not None:
         found["leakage"] = leaks.to_dict()
     if traces is not None and (kept := traces.to_dict()):

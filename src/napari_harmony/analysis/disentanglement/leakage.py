@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_harmony.analysis.disentanglement.variables import Variable, canonical_order, numbers
+from napari_harmony.engine.work import Work, finish, portion
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,6 +82,13 @@ def leakage_of(content: NDArray, factors: Sequence[Variable], *, most: int = MOS
     -------
     None where there are fewer than ``FEWEST`` particles, or nothing varies.
     """
+    return finish(measure_leakage(content, factors, most=most, seed=seed))
+
+
+def measure_leakage(
+    content: NDArray, factors: Sequence[Variable], *, most: int = MOST, seed: int = 0
+) -> Work[Leakage | None]:
+    """The same as a computation that says how far it is; arguments and value are those of :func:`leakage_of`."""
     code = numbers("content", content)
     varying = tuple(factor for factor in factors if not factor.constant)
     if len(code) < FEWEST or not varying or code.constant:
@@ -88,9 +96,13 @@ def leakage_of(content: NDArray, factors: Sequence[Variable], *, most: int = MOS
     order = canonical_order((code, *varying))[:: -(-len(code) // most)]
     known = {factor.name: factor.rows(order).features() for factor in varying}
     codes = code.rows(order).features()
-    found = {name: leak_between(codes, features, seed) for name, features in known.items()}
-    together = np.concatenate(list(known.values()), axis=1)
-    read = [*found.values(), *([leak_between(codes, together, seed)] if len(found) > 1 else [])]
+    asked = [*known.values(), *([np.concatenate(list(known.values()), axis=1)] if len(known) > 1 else [])]
+    read: list[Leak] = []
+    for number, features in enumerate(asked):
+        read.append(
+            (yield from portion(_reading(codes, features, seed), number / len(asked), (number + 1) / len(asked)))
+        )
+    found = dict(zip(known, read, strict=False))
     # all together tell at least what one of them does, however hard it is to see among many numbers
     overall = Leak(max(leak.share for leak in read), max(leak.nats for leak in read))
     return Leakage(len(order), overall, found)
@@ -98,6 +110,10 @@ def leakage_of(content: NDArray, factors: Sequence[Variable], *, most: int = MOS
 
 def leak_between(one: NDArray, two: NDArray, seed: int = 0) -> Leak:
     """What values (n, a) tell of values (n, b): critics learn from either half and are read on the other."""
+    return finish(_reading(one, two, seed))
+
+
+def _reading(one: NDArray, two: NDArray, seed: int) -> Work[Leak]:
     import torch
 
     from napari_harmony.objectives.critics import dependence_share
@@ -105,9 +121,9 @@ def leak_between(one: NDArray, two: NDArray, seed: int = 0) -> Leak:
     order = np.random.default_rng(seed).permutation(len(one))
     halves = order[::2], order[1::2]
     joint, product = [], []
-    for fitted, read in (halves, halves[::-1]):
+    for number, (fitted, read) in enumerate((halves, halves[::-1])):
         a, b = (_scaled(values, fitted) for values in (one, two))
-        critic = fit_critic(a[fitted], b[fitted], seed)
+        critic = yield from portion(_fitting(a[fitted], b[fitted], seed), number / 2, (number + 1) / 2)
         with torch.no_grad():
             table = critic.table(a[read], b[read])
         joint.append(table.diagonal())
@@ -123,6 +139,12 @@ def fit_critic(
 
     It learns for ``steps`` batches, or until those have not liked it better for ``patience`` of them.
     """
+    return finish(_fitting(a, b, seed, steps, width, patience))
+
+
+def _fitting(
+    a: Tensor, b: Tensor, seed: int, steps: int = STEPS, width: int = WIDTH, patience: int = PATIENCE
+) -> Work[Critic]:
     import torch
 
     from napari_harmony.objectives.critics import Critic, critic_loss
@@ -141,6 +163,7 @@ def fit_critic(
         critic_loss(table.diagonal(), _others(table)).backward()
         optimiser.step()
         if step % CHECK == CHECK - 1:
+            yield step / steps
             with torch.no_grad():
                 table = critic.table(a[held], b[held])
                 loss = float(critic_loss(table.diagonal(), _others(table)))
