@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from napari.utils.notifications import show_error
-from qtpy.QtCore import QEvent
+from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QWidget
 
 from napari_harmony._layers import particles_of, result_of
@@ -30,6 +31,7 @@ class Dock(QWidget):
         self._bound = False
         # with the window everything is destroyed at once, and no method of this object may be called any more
         self.destroyed.connect(partial(_hang_up, self._listeners))
+        self.destroyed.connect(_collect_soon)
 
     def bind(self) -> None:
         """Start listening to the session and the viewer, and show what they hold."""
@@ -76,6 +78,13 @@ def _hang_up(listeners: list[Listener]) -> None:
     for signal, callback in listeners:
         signal.disconnect(callback)
     listeners.clear()
+
+
+def _collect_soon() -> None:
+    """Give back what a dock held: Qt's and Python's objects hold each other in circles, and Python looks for those
+    seldom, so that the memory of docks that were opened and closed would fall into pieces.
+    """
+    QTimer.singleShot(0, gc.collect)
 
 
 def open_dock(viewer: Any, name: str) -> None:
