@@ -22,9 +22,7 @@ CPU, GPU = Device("cpu", "CPU (2 cores)"), Device("cuda:0", "NVIDIA H100, 78 GB"
 
 def test_time_and_memory_are_said_with_the_device() -> None:
     assert words(Estimate(int(1.3 * GB), 0, 245.0), CPU) == "CPU (2 cores): about 4 min, 1.3 GB"
-    assert words(Estimate(500 * 2**20, 20 * GB, None), GPU) == (
-        "NVIDIA H100, 78 GB: 500 MB and 20 GB on the device"
-    )
+    assert words(Estimate(500 * 2**20, 20 * GB, None), GPU) == ("NVIDIA H100, 78 GB: 500 MB and 20 GB on the device")
 
 
 def test_what_is_too_little_is_said_with_what_to_do() -> None:

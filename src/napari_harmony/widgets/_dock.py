@@ -31,7 +31,6 @@ class Dock(QWidget):
         self._bound = False
         # with the window everything is destroyed at once, and no method of this object may be called any more
         self.destroyed.connect(partial(_hang_up, self._listeners))
-        self.destroyed.connect(_collect_soon)
 
     def bind(self) -> None:
         """Start listening to the session and the viewer, and show what they hold."""
@@ -45,6 +44,7 @@ class Dock(QWidget):
             self._bound = False
             _hang_up(self._listeners)
             self._disconnect()
+            _collection.order()
 
     def listen(self, signal: Any, callback: Callable[..., Any]) -> None:
         """Connect a psygnal or napari signal until ``unbind``."""
@@ -80,11 +80,26 @@ def _hang_up(listeners: list[Listener]) -> None:
     listeners.clear()
 
 
-def _collect_soon() -> None:
-    """Give back what a dock held: Qt's and Python's objects hold each other in circles, and Python looks for those
-    seldom, so that the memory of docks that were opened and closed would fall into pieces.
+class _Collection:
+    """Gives back what closed docks held: Qt's and Python's objects hold each other in circles, and Python looks for
+    those so seldom that memory would fall into pieces.
     """
-    QTimer.singleShot(0, gc.collect)
+
+    def __init__(self) -> None:
+        self._due = False
+
+    def order(self) -> None:
+        """Collect once, when what happens now is over."""
+        if not self._due:
+            self._due = True
+            QTimer.singleShot(0, self._collect)
+
+    def _collect(self) -> None:
+        self._due = False
+        gc.collect()
+
+
+_collection = _Collection()
 
 
 def open_dock(viewer: Any, name: str) -> None:
