@@ -10,17 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 from gui_fakes import make_particles, make_result
+from latent_gui import lasso_around
 from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
-from qtpy.QtCore import QEvent, QPointF, Qt
-from qtpy.QtGui import QMouseEvent
+from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QApplication
 
 from napari_harmony._layers import particles_layer
 from napari_harmony.session import session_of
 
 PLUGIN = "napari-harmony"
-NONE, LEFT = Qt.KeyboardModifier.NoModifier, Qt.MouseButton.LeftButton
 
 
 @pytest.fixture(autouse=True)
@@ -41,26 +40,13 @@ def dock(viewer: Any, name: str) -> Any:
     return viewer.window.add_plugin_dock_widget(PLUGIN, name)[1]
 
 
-def lasso(qtbot: QtBot, canvas: Any, corners: list[tuple[float, float]]) -> None:
-    """Draw around data coordinates with the mouse."""
-    places = [canvas.to_widget(*corner) for corner in corners]
-    qtbot.mousePress(canvas, LEFT, NONE, places[0].toPoint())
-    for there in places[1:]:
-        everywhere = QPointF(canvas.mapToGlobal(there.toPoint()))
-        event = QMouseEvent(QEvent.Type.MouseMove, there, everywhere, Qt.MouseButton.NoButton, LEFT, NONE)
-        QApplication.sendEvent(canvas, event)
-    qtbot.mouseRelease(canvas, LEFT, NONE, places[-1].toPoint())
-
-
 def test_from_a_result_to_a_corrected_star_file(viewer: Any, qtbot: QtBot, tmp_path: Path) -> None:
     import starfile
 
     plot, table = dock(viewer, "Latent plot"), dock(viewer, "Transforms table")
     session = plot.session
     QApplication.processEvents()
-    x, y = plot.canvas._x[25], plot.canvas._y[25]
-    size = 0.1 * plot.canvas.view.width, 0.1 * plot.canvas.view.height
-    lasso(qtbot, plot.canvas, [(x - size[0], y), (x, y - size[1]), (x + size[0], y), (x, y + size[1])])
+    lasso_around(qtbot, plot, 25)
     chosen = session.selection
     assert 25 in chosen and len(chosen) < 30
     rows = {int(table.model.ids[i.row()]) for i in table.view.selectionModel().selectedRows()}

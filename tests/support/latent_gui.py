@@ -43,6 +43,15 @@ def around(plot: LatentPlot, particle: int, size: int = 40) -> list[QPoint]:
     return [centre + QPoint(size * x, size * y) for x, y in corners]
 
 
+def lasso_around(qtbot: QtBot, plot: LatentPlot, particle: int) -> None:
+    """Draw around a particle and its neighbours, a tenth of the view to each side, whatever the axes are."""
+    canvas = plot.canvas
+    x, y = canvas._x[particle], canvas._y[particle]
+    width, height = 0.1 * canvas.view.width, 0.1 * canvas.view.height
+    corners = [(x - width, y), (x, y - height), (x + width, y), (x, y + height)]
+    drag(qtbot, plot, [canvas.to_widget(*corner).toPoint() for corner in corners])
+
+
 def expected_in(plot: LatentPlot, corners: list[QPoint]) -> list[int]:
     """Particles in the rectangle that the corners span."""
     table = plot.session.result.table
