@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from gui_fakes import FakeEngine, make_particles, make_result
 from napari.components import ViewerModel
+from napari.utils.notifications import notification_manager
 from navigator_fakes import DrawingModel, FakeCanonical, FakeNavigate, drawn, install, make_navigation
 from pytestqt.qtbot import QtBot
 
@@ -19,6 +20,13 @@ from napari_harmony.widgets._latent_choice import Plot
 from napari_harmony.widgets._runs import runs_of
 from napari_harmony.widgets.latent_plot import LatentPlot
 from napari_harmony.widgets.navigator import NavigatorWidget
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """napari's notifications of expected errors are not kept for other tests."""
+    yield
+    notification_manager.records.clear()
 
 
 @pytest.fixture

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from tomogram_fakes import FakeTomogram
@@ -24,12 +22,6 @@ from napari_harmony.widgets.extract import ExtractWidget, in_words
 @pytest.fixture(scope="module")
 def made() -> FakeTomogram:
     return FakeTomogram()
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    yield
-    notification_manager.records.clear()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 from gui_fakes import FakeEngine, make_result_3d, make_subtomograms
 from napari.components import ViewerModel
-from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
 
 from napari_harmony._layers import particles_layer, role_of
@@ -21,12 +19,6 @@ from napari_harmony.widgets import _work
 from napari_harmony.widgets._work import Action
 from napari_harmony.widgets.harmony import HarmonyWidget
 from napari_harmony.widgets.transforms_table import TransformsTable
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    yield
-    notification_manager.records.clear()
 
 
 @pytest.fixture

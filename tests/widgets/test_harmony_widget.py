@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,12 +28,6 @@ from napari_harmony.widgets.harmony import HarmonyWidget
 
 class OOM(RuntimeError):
     """What torch.OutOfMemoryError is: a RuntimeError."""
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    yield
-    notification_manager.records.clear()
 
 
 @pytest.fixture

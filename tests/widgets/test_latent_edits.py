@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +19,6 @@ from napari_harmony.results import Result
 from napari_harmony.session import State, session_of
 from napari_harmony.widgets._latent_colours import CLASS
 from napari_harmony.widgets.latent_plot import LatentPlot
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    yield
-    notification_manager.records.clear()
-
 
 # -- what is done with the selection ---------------------------------------------------------------------------------
 

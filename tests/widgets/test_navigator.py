@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 from gui_fakes import make_result
 from napari.components import ViewerModel
-from napari.utils.notifications import notification_manager
 from navigator_fakes import (
     DrawingModel,
     FakeNavigate,
@@ -31,13 +29,6 @@ from napari_harmony.results import Result
 from napari_harmony.session import Session, State, session_of
 from napari_harmony.widgets import _navigator_words as words
 from napari_harmony.widgets.navigator import NavigatorWidget
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    yield
-    notification_manager.records.clear()
-
 
 # -- where things stand ---------------------------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +29,6 @@ from napari_harmony.particles.mrc import read_header
 from napari_harmony.results import Result
 from napari_harmony.session import Session, session_of
 from napari_harmony.widgets.navigator import NavigatorWidget
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    yield
-    notification_manager.records.clear()
-
 
 # -- movies and files -----------------------------------------------------------------------------------------------
 

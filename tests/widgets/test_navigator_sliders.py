@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -26,13 +25,6 @@ from napari_harmony._layers import particles_layer
 from napari_harmony.results import Result
 from napari_harmony.session import Session
 from napari_harmony.widgets.navigator import NavigatorWidget
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    yield
-    notification_manager.records.clear()
-
 
 # -- moving ---------------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Iterator
 
 import pytest
-from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
 from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QThread
@@ -33,13 +32,6 @@ def session() -> Session:
 @pytest.fixture
 def runner(qtbot: QtBot, session: Session) -> Runner:
     return Runner(session)
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    """napari's notifications of expected errors are not kept for other tests."""
-    yield
-    notification_manager.records.clear()
 
 
 def events(*, count: int = 3, pause: float = 0.0, error: Exception | None = None) -> Iterator[Event]:

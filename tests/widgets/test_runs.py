@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 from gui_fakes import FakeEngine, make_particles
 from napari.components import ViewerModel
-from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
@@ -24,12 +22,6 @@ from napari_harmony.session import State
 from napari_harmony.widgets._some_particles import TRIAL, trial_rows
 from napari_harmony.widgets._work import Action
 from napari_harmony.widgets.harmony import NO_LAYER, HarmonyWidget
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    yield
-    notification_manager.records.clear()
 
 
 @pytest.fixture
