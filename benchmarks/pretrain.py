@@ -1,0 +1,40 @@
+"""Pretrain the networks that come with the package, on endless simulated particles.
+
+``python benchmarks/pretrain.py images FOLDER`` trains for any images, ``volumes`` for any subtomograms. Both are seeded
+and go on from the state in FOLDER; ``--device cuda`` trains on a GPU. ``--export`` writes the model that ships.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("kind", choices=["images", "volumes"])
+    parser.add_argument("folder", type=Path, help="where state and log are kept")
+    parser.add_argument("--steps", type=int, help="batches in all (default: the course's own)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
+    parser.add_argument("--export", type=Path, help="write the network and its card to this folder, and train no more")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Train, or export what was trained."""
+    arguments = parse()
+    if arguments.kind == "images":
+        from pretraining import images_training as training
+    else:
+        from pretraining import volumes_training as training
+    if arguments.export is not None:
+        training.export(arguments.folder, arguments.export)
+        return
+    changes = {"seed": arguments.seed} | ({} if arguments.steps is None else {"steps": arguments.steps})
+    training.pretrain(training.Course(**changes), arguments.folder, arguments.device)
+
+
+if __name__ == "__main__":
+    main()
