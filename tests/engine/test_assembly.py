@@ -9,7 +9,7 @@ import pytest
 import torch
 from engine_data import basis_of, certain, draw, samples
 
-from napari_harmony.engine.assembly import UNKNOWN_ANGLE, Findings, assemble, flip_odds
+from napari_harmony.engine.assembly import UNKNOWN_ANGLE, Findings, Placement, assemble, flip_odds
 from napari_harmony.engine.geometry import Geometry
 from napari_harmony.engine.halves import Agreement
 from napari_harmony.engine.preprocess import Prepared
@@ -58,7 +58,7 @@ def findings() -> Findings:
     )
     return Findings(
         rows=ROWS,
-        posterior=certain(PSI, SHIFT, LABEL),
+        placed=Placement.of(certain(PSI, SHIFT, LABEL), 3),
         refined=refined,
         templates=templates(draw(0), draw(1), draw(2)),
         basis=basis_of(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,6 @@ from napari_harmony.engine.defocus import PRIOR_SPREAD, Defocus
 from napari_harmony.engine.discovery import render_averages
 from napari_harmony.engine.geometry import Geometry
 from napari_harmony.engine.halves import Agreement
-from napari_harmony.engine.preprocess import Prepared
 from napari_harmony.engine.refine import Refined
 from napari_harmony.engine.search import Posterior, Templates
 from napari_harmony.engine.settings import Settings
@@ -29,14 +28,58 @@ SYMMETRY_ANGLE = 40.0
 UNKNOWN_ANGLE = 103.9
 
 
+class Roster(Protocol):
+    """All particles of the input, as far as a result tells of them: the attributes are those of ``Prepared``."""
+
+    @property
+    def usable(self) -> NDArray[np.bool_]: ...
+
+    @property
+    def flags(self) -> NDArray[np.object_]: ...
+
+    @property
+    def keys(self) -> NDArray[np.uint64]: ...
+
+    @property
+    def geometry(self) -> Geometry: ...
+
+    def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Placement:
+    """In which class each of m particles is, and how sure that and its pose are; what is left of a posterior.
+
+    Attributes
+    ----------
+    label : (m,) class, from 0
+    probability : (m,) posterior of the most likely class
+    flip_odds : (m,) posterior odds of the best pose more than 90 degrees away
+    """
+
+    label: NDArray[np.int64]
+    probability: NDArray[np.float32]
+    flip_odds: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, posterior: Posterior, classes: int) -> Placement:
+        """What a posterior over ``classes`` classes says."""
+        best = posterior.best()
+        return cls(
+            best.label.cpu().numpy(),
+            posterior.class_weights(classes).amax(1).cpu().numpy(),
+            flip_odds(posterior, best).cpu().numpy(),
+        )
+
+
 @dataclass(frozen=True)
 class Findings:
     """What a run found, for the particles in ``rows`` of the input (those that could be used).
 
     Attributes
     ----------
-    rows : (m,) input rows; posterior, refined, content, scale and junk have one entry each
-    posterior, refined : classes and poses
+    rows : (m,) input rows; placed, refined, content, scale and junk have one entry each
+    placed, refined : classes and poses
     templates, basis : class averages on the full band
     content : (m, d) content posterior means
     scale : (m,) magnification
@@ -47,7 +90,7 @@ class Findings:
     """
 
     rows: NDArray[np.int64]
-    posterior: Posterior
+    placed: Placement
     refined: Refined
     templates: Templates
     basis: SteerableBasis
@@ -76,17 +119,15 @@ class Findings:
         classes = len(self.templates)
         if self.numbered:
             return np.arange(classes)
-        label = self.posterior.best().label.cpu().numpy()
-        return np.argsort(-np.bincount(label[self.member], minlength=classes), kind="stable")
+        return np.argsort(-np.bincount(self.placed.label[self.member], minlength=classes), kind="stable")
 
 
 def assemble(
-    prepared: Prepared, findings: Findings, settings: Settings, pixel_size: float, provenance: dict[str, Any]
+    prepared: Roster, findings: Findings, settings: Settings, pixel_size: float, provenance: dict[str, Any]
 ) -> Result:
     """The result of a run."""
     geometry, classes = prepared.geometry, len(findings.templates)
-    label = findings.posterior.best().label.cpu().numpy()
-    order = findings.order()
+    label, order = findings.placed.label, findings.order()
     number = np.empty(classes, dtype=np.int64)
     number[order] = np.arange(1, classes + 1)
     symmetric = _symmetric_classes(findings.basis, findings.templates)
@@ -118,7 +159,7 @@ def _rows(
     findings: Findings, geometry: Geometry, number: NDArray[np.int64], symmetric: NDArray[np.bool_]
 ) -> pd.DataFrame:
     """Table columns of the particles that could be used, lengths in source pixels."""
-    refined, best = findings.refined, findings.posterior.best()
+    refined = findings.refined
     shift = refined.shift.cpu().numpy()
     bound = np.hypot(*shift.T) > 0.97 * geometry.max_shift
     flags = [
@@ -128,13 +169,13 @@ def _rows(
     psi = np.rad2deg(refined.psi.double().cpu().numpy())
     columns = {
         "class_number": number,
-        "class_probability": findings.posterior.class_weights(len(findings.templates)).amax(1).cpu().numpy(),
+        "class_probability": findings.placed.probability,
         "psi": (psi + 180) % 360 - 180,
         "origin_x": shift[:, 0] * geometry.scale,
         "origin_y": shift[:, 1] * geometry.scale,
         "psi_spread": np.rad2deg(refined.psi_spread.cpu().numpy()),
         "shift_spread": refined.shift_spread.cpu().numpy() * geometry.scale,
-        "flip_odds": flip_odds(findings.posterior, best).cpu().numpy(),
+        "flip_odds": findings.placed.flip_odds,
         "scale": findings.scale,
         "contrast": refined.contrast.cpu().numpy(),
         "offset": 0.0,
@@ -158,7 +199,7 @@ def flip_odds(posterior: Posterior, best: Posterior) -> torch.Tensor:
     return away / all_of.clamp_min(1e-12)
 
 
-def _complete(rows: pd.DataFrame, prepared: Prepared, findings: Findings) -> pd.DataFrame:
+def _complete(rows: pd.DataFrame, prepared: Roster, findings: Findings) -> pd.DataFrame:
     """A row for every input particle; those that could not be used have no class and say why.
 
     Exact copies of an earlier image were left out too, but have what was found for it.

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from napari_harmony.engine.assembly import Findings, assemble
+from napari_harmony.engine.assembly import Findings, Placement, assemble
 from napari_harmony.engine.classes import centred
 from napari_harmony.engine.clock import Clock
 from napari_harmony.engine.costs import ALIKE, Task, expected
@@ -266,7 +266,7 @@ class Run:
         )
         return Findings(
             rows,
-            found.posterior,
+            Placement.of(found.posterior, classes),
             refined,
             averages,
             full,
@@ -339,7 +339,7 @@ class Run:
         """The model with its classes: averages on its grid, and where each lies in content space."""
         from napari_harmony.engine.discovery import render_averages
 
-        classes, label = len(findings.templates), findings.posterior.best().label.cpu().numpy()
+        classes, label = len(findings.templates), findings.placed.label
         order = findings.order()
         number = np.empty(classes, dtype=np.int64)
         number[order] = np.arange(classes)
