@@ -12,7 +12,7 @@ Points = NDArray[np.float64]
 #: Beads of a particle; they are spread over its domains by volume.
 BEADS = 768
 #: Probability that a particle has a symmetry, and the orders of its main axis.
-SYMMETRIC = 0.55
+SYMMETRIC = 0.5
 ORDERS = (2, 2, 3, 4, 5, 6, 6, 7, 7, 8, 12)
 
 

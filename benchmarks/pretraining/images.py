@@ -1,7 +1,7 @@
 """Endless simulated images in a network's own units: made-up particles seen through an imaging model, with truth.
 
 A batch is a few small data sets. Each has its own pixel size, dose and microscope; its contents are views of a few
-particles, every one of them seen several times in its plane. Views of one particle are the hard negatives of each other.
+particles, each seen several times, turned in its plane. Views of one particle are the hard negatives of each other.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from pretraining.assemblies import assembly
 #: Edge of the network's grid, and of the pictures of contents, which are sampled twice as finely.
 BOX, FINE = 32, 64
 #: Signal energy of an image in units of the noise: 400 is a signal-to-noise ratio of 0.1 on 64 x 64 pixels.
-ENERGY = (60.0, 4000.0)
+ENERGY = (60.0, 2500.0)
+#: Radius of a particle, in widths of the box.
+RADIUS = (0.13, 0.42)
 #: Angstrom per pixel of the network's grid.
 PIXEL = (4.0, 14.0)
 
@@ -81,7 +83,7 @@ def pictures_of(generator: np.random.Generator, views: int) -> Tensor:
     turned = np.einsum("vij,pj->vpi", Rotation.random(views, random_state=generator).as_matrix()[:, :2], points)
     turned -= turned.mean(1, keepdims=True)
     reach = np.quantile(np.linalg.norm(points, axis=1), 0.98)
-    radius = generator.uniform(0.2, 0.44) * FINE / reach
+    radius = generator.uniform(*RADIUS) * FINE / reach
     width = generator.uniform(1.1, 2.2)
     coordinates = torch.as_tensor(turned * radius, dtype=torch.float32)
     axis = torch.arange(FINE) - FINE // 2
@@ -93,7 +95,7 @@ def pictures_of(generator: np.random.Generator, views: int) -> Tensor:
 
 def draw_batch(pool: Pool, layout: Layout, generator: torch.Generator) -> ImageBatch:
     """A batch of ``sets * contents * images`` images."""
-    pictures, content, images, energies = [], [], [], []
+    pictures, content, energies = [], [], []
     for number in range(layout.sets):
         chosen = _contents(pool, layout.contents, generator)
         pictures.append(chosen.repeat_interleave(layout.images, 0))
@@ -173,8 +175,11 @@ def _neighbours(pictures: Tensor, sets: int, generator: torch.Generator) -> Tens
 def _amplitude(n: int, sets: int, generator: torch.Generator) -> Tensor:
     """|CTF| of the images, (n, BOX, BOX // 2 + 1); one data set in eight has none."""
     size = n // sets
-    spread = lambda low, high: _uniform(sets, low, high, generator).repeat_interleave(size)  # noqa: E731
-    pixel = torch.exp(_uniform(sets, np.log(PIXEL[0]), np.log(PIXEL[1]), generator)).repeat_interleave(size)
+
+    def spread(low: float, high: float) -> Tensor:
+        return _uniform(sets, low, high, generator).repeat_interleave(size)
+
+    pixel = torch.exp(_uniform(sets, np.log(PIXEL[0]), np.log(PIXEL[1]), generator))
     middle, width = spread(9_000, 22_000), spread(0, 8_000)
     defocus = (middle + width * _uniform(n, -1, 1, generator)).clamp_min(4_000)
     half = 300 * _uniform(n, 0, 1, generator)
@@ -191,13 +196,9 @@ def _amplitude(n: int, sets: int, generator: torch.Generator) -> Tensor:
     }
     parameters = CtfParameters(**{name: value.double().numpy() for name, value in fields.items()})
     fy, fx = torch.meshgrid(torch.fft.fftfreq(BOX), torch.fft.rfftfreq(BOX), indexing="ij")
-    # every image has its own pixel size: the formula is asked in units of the reference pixel, rescaled per image
-    amplitude = torch.cat(
-        [
-            ctf_at(parameters.subset(np.arange(i * size, (i + 1) * size)), fx / pixel[i * size], fy / pixel[i * size])
-            for i in range(sets)
-        ]
-    ).abs()
+    rows = np.arange(n).reshape(sets, size)
+    filters = [ctf_at(parameters.subset(own), fx / p, fy / p) for own, p in zip(rows, pixel, strict=True)]
+    amplitude = torch.cat(filters).abs()
     without = (torch.rand(sets, generator=generator) < 0.125).repeat_interleave(size)
     return torch.where(without[:, None, None], torch.ones_like(amplitude), amplitude)
 

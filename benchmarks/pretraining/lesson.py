@@ -32,7 +32,7 @@ class Taught:
     recognised: Tensor
 
 
-def teach(encoding: Encoding, batch: ImageBatch, progress: float, pose_weight: float = 0.4) -> Taught:
+def teach(encoding: Encoding, batch: ImageBatch, progress: float, pose_weight: float = 0.5) -> Taught:
     """The loss of a batch; poses are asked for ever more closely while ``progress`` goes from 0 to 1."""
     contents, recognised = prototype_loss(encoding.content_mean, batch.content)
     width = 0.35 * (1 - min(1.0, progress / 0.5)) + 0.12
