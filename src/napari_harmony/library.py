@@ -240,6 +240,8 @@ def _library(folder: Path) -> Library:
 
 def card_facts(card: ModelCard) -> dict[str, str]:
     """What a card says, as words by what they are about."""
+    if card.general:
+        return _general_facts(card)
     unit, things = ("voxels", "subtomograms") if card.dimensions == 3 else ("px", "images")
     width = card.box * card.pixel_size
     version = card.package_version.split("+")[0] or "unknown"  # without what git adds
@@ -254,6 +256,19 @@ def card_facts(card: ModelCard) -> dict[str, str]:
         "Objective": ", ".join((card.objective, *card.additions)),
     }
     return facts | ({"Started from": card.started_from} if card.started_from else {})
+
+
+def _general_facts(card: ModelCard) -> dict[str, str]:
+    """What the card of a model for any particles says."""
+    unit, things = ("voxels", "subtomograms") if card.dimensions == 3 else ("px", "images")
+    facts = dict(fact.split(": ", 1) for fact in card.about if ": " in fact)
+    return {
+        "For": f"any {things}: a run that starts from it finds its own classes",
+        "Box": f"any of at least {card.box} {unit}; of any pixel size",
+        "Network": f"{card.box} {unit} across the box, {card.content} content numbers",
+        "Trained": f"{card.trained or 'day not recorded'}, version {card.package_version.split('+')[0] or 'unknown'}",
+        **facts,
+    }
 
 
 def _is_model(folder: Path) -> bool:

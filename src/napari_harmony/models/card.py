@@ -40,6 +40,9 @@ class ModelCard:
     trained_on : name of the particles it was trained on, "" where it is not known, as for models of older versions
     trained : day of the training, as in 2026-11-22, or ""
     started_from : name of the model that the training went on from, "" for none
+    general : it was pretrained for any particles: it has no classes, and a box, pixel size and lengths of no meaning
+        beyond the network's grid; a run that starts from it finds classes of its own
+    about : facts on how it was trained, each as ``words: text``
     format_version : of the files
     """
 
@@ -63,6 +66,8 @@ class ModelCard:
     trained_on: str = ""
     trained: str = ""
     started_from: str = ""
+    general: bool = False
+    about: tuple[str, ...] = ()
     format_version: int = FORMAT_VERSION
 
     @property
@@ -140,8 +145,9 @@ def _entry(path: Path, entries: dict[str, Any], name: str, kind: Any, required: 
     value = entries[name]
     if isinstance(kind, types.GenericAlias) and isinstance(value, list) and all(isinstance(v, str) for v in value):
         return tuple(value)
-    accepted = {int: (int,), float: (int, float), str: (str,)}.get(kind, get_args(kind))
-    if isinstance(value, bool) or kind not in (int, float, str) or not isinstance(value, accepted):
+    accepted = {bool: (bool,), int: (int,), float: (int, float), str: (str,)}.get(kind, get_args(kind))
+    wrong = isinstance(value, bool) is not (kind is bool) or not isinstance(value, accepted)
+    if kind not in (bool, int, float, str) or wrong:
         raise InputError(f"{path}: '{name}' of the model card is {value!r}, which has the wrong type; train again.")
     return kind(value)
 

@@ -24,6 +24,8 @@ def mismatch(card: ModelCard, particles: Particles) -> str:
     if card.dimensions != particles.dimensions:
         of, these = ("images", "subtomograms") if card.dimensions == 2 else ("subtomograms", "images")
         return f"The model is of {of}, these are {these}: choose another model, or train one."
+    if card.general:
+        return _too_coarse(card, particles)
     if not card.classes:
         return "The model knows no classes to place particles on: train it again."
     unit = "voxels" if particles.dimensions == 3 else "px"
@@ -44,9 +46,17 @@ def mismatch(card: ModelCard, particles: Particles) -> str:
     return ""
 
 
+def _too_coarse(card: ModelCard, particles: Particles) -> str:
+    """Why a model for any particles cannot be used on these, in one sentence; "" where it can."""
+    if particles.box >= card.box:
+        return ""
+    unit = "voxels" if particles.dimensions == 3 else "pixels"
+    return f"The particles are {particles.box} {unit} wide, the model needs {card.box}: train a model on them instead."
+
+
 def why_not_rescaled(card: ModelCard, particles: Particles) -> str:
     """Why rescaling does not make the particles fit the model, in one sentence; "" where it does or is not needed."""
-    if card.dimensions != particles.dimensions or not card.classes:
+    if card.dimensions != particles.dimensions or card.general or not card.classes:
         return mismatch(card, particles)
     if not particles.pixel_size_known:
         return "The pixel size of these particles is not known: give it first."
