@@ -124,7 +124,7 @@ class TestJsonProgress:
     ) -> None:
         main(["align", str(stack), "-o", str(tmp_path / "out")])
         captured = capsys.readouterr()
-        assert captured.err.splitlines() == ["search: 10 %, about 2 min left (iteration 1)", "training: 90 %"]
+        assert captured.err.splitlines() == ["search: 10 %, about 1 min 30 s left (iteration 1)", "training: 90 %"]
         assert len(captured.out.splitlines()) == 1
 
     def test_errors_are_objects_too(

@@ -8,6 +8,8 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pandas as pd
@@ -17,11 +19,17 @@ from volume_data import subtomograms
 
 from napari_harmony.additions import additions_of
 from napari_harmony.engine import api, costs, counts, estimate, pace
+from napari_harmony.engine.bases import Bases
 from napari_harmony.engine.clock import Clock
 from napari_harmony.engine.events import Progress
+from napari_harmony.engine.geometry import working_geometry
+from napari_harmony.engine.plans import MODEL_BAND, PLANS
 from napari_harmony.engine.settings import PRESETS, Settings
 from napari_harmony.errors import InputError
 from napari_harmony.particles.dataset import Particles
+
+if TYPE_CHECKING:
+    from napari_harmony.engine.steerable import SteerableBasis
 
 
 class Blank:
@@ -184,3 +192,26 @@ def test_short_runs_and_those_cut_short_say_nothing_of_the_machine(own_cache: Pa
     clock.seconds["searching"] = 5.0
     pace.remember(pace.pace_of("cpu"), clock)
     assert not own_cache.exists()
+
+
+def test_what_a_process_has_built_and_loaded_takes_no_time_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counts, "BASES", Bases())
+    monkeypatch.delitem(sys.modules, "torch._dynamo", raising=False)
+    particles, settings = blank(100, 64), Settings(preset="fast")
+    stage = "preparing the search"
+    first = {task: costs.expected(particles, settings, task)[stage] for task in ("fit", "apply", "cluster")}
+    geometry = working_geometry(particles, settings)
+    problem = counts.Problem(100, geometry, settings)
+    for limit in (*PLANS["fast"].bands, problem.model_band()):
+        key = (geometry.box, geometry.mask_radius, round(problem.cycles(limit), 1), "cpu")
+        counts.BASES.built[key] = cast("SteerableBasis", object())
+    monkeypatch.setitem(sys.modules, "torch._dynamo", ModuleType("torch._dynamo"))
+    again = {task: costs.expected(particles, settings, task)[stage] for task in first}
+    assert min(first.values()) > costs.SECONDS["library"]
+    assert again == {"fit": 0.0, "apply": 0.0, "cluster": 0.0}
+
+
+def test_a_model_on_a_small_grid_is_placed_on_a_narrow_band() -> None:
+    problem = counts.Problem(10, working_geometry(blank(10, 64), Settings()), Settings())
+    assert problem.model_band(32) == pytest.approx(13.5)  # 15 of 64 cycles per box, of which the mask covers 0.9
+    assert problem.model_band(64) == MODEL_BAND

@@ -88,7 +88,8 @@ def test_it_says_how_far_it_is_and_can_be_ended(example) -> None:
                 enough.set()
         if isinstance(event, Done):
             assert isinstance(event.value, HarmonyModel)
-    assert list(dict.fromkeys(stages))[:5] == ["reading", "proposing", "searching", "training", "refining poses"]
+    begin = ["reading", "preparing the search", "proposing", "searching", "training", "refining poses"]
+    assert list(dict.fromkeys(stages))[:6] == begin
 
 
 @pytest.mark.parametrize(

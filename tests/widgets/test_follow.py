@@ -49,7 +49,7 @@ def test_the_story_of_a_job(viewer: Any, dock: FollowWidget, qtbot: Any, tmp_pat
     job.show(Preview(np.random.default_rng(0).normal(size=(3, 8, 8)).astype(np.float32), np.ones(3, np.float32), 1))
     job.show(Loss(3, 10, 2.5))
     job.show(Progress("training", 0.5, "batch 3 of 10", 120.0))
-    qtbot.waitUntil(lambda: "training, batch 3 of 10, 2 min left" in dock.label.text())
+    qtbot.waitUntil(lambda: "training, batch 3 of 10, about 2 min left" in dock.label.text())
     assert dock.bar.value() == 500
     assert dock.loss_plot.isVisibleTo(dock) and "after batch 3 of 10" in dock.loss_plot.words
     (layer,) = followed_layers(viewer)

@@ -16,7 +16,7 @@ from qtpy.QtWidgets import QApplication
 from napari_harmony.engine.events import Done, Event, Loss, Progress
 from napari_harmony.errors import InferenceError, InputError
 from napari_harmony.session import Session, State
-from napari_harmony.widgets._run_row import RunRow, duration, seconds_left
+from napari_harmony.widgets._run_row import RunRow, seconds_left
 from napari_harmony.widgets._runner import Runner, drive
 
 
@@ -215,7 +215,7 @@ def test_the_row_says_stage_and_time_left(qtbot: QtBot, session: Session, runner
     session.set_state(State.RUNNING)
     row.on_state(State.RUNNING)
     runner.heard.emit(Progress("refining", 0.25, "round 2", seconds_left=125))
-    assert row.label.text() == "refining, round 2, 2 min left"
+    assert row.label.text() == "refining, round 2, about 2 min left"
     assert row.bar.value() == 250
 
 
@@ -348,13 +348,6 @@ def test_rows_of_short_work_have_cancel_alone(qtbot: QtBot, session: Session, ru
     assert row.cancel_button.isVisible() and not row.pause_button.isVisible() and not row.finish_button.isVisible()
 
 
-def test_times_are_said_as_people_say_them() -> None:
-    assert [duration(s) for s in (0.2, 59, 61, 3599, 3600 + 20 * 60)] == [
-        "1 s",
-        "59 s",
-        "1 min",
-        "60 min",
-        "1 h 20 min",
-    ]
+def test_time_left_at_constant_speed_is_not_told_too_early() -> None:
     assert seconds_left(0.001, 10) is None
     assert seconds_left(0.25, 10) == pytest.approx(30)

@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
 from napari_harmony.cli.streams import complain, say
+from napari_harmony.engine.durations import time_left
 from napari_harmony.engine.events import Done, Event, Loss, Preview, Progress
 from napari_harmony.errors import InferenceError
 
@@ -88,7 +89,7 @@ class PlainReporter(_Quiet):
         if key == self._last:
             return
         self._last = key
-        left = f", about {_duration(event.seconds_left)} left" if event.seconds_left is not None else ""
+        left = f", {time_left(event.seconds_left)}" if event.seconds_left is not None else ""
         about = f" ({event.message})" if event.message else ""
         self._print(f"{event.stage}: {100 * event.fraction:.0f} %{left}{about}")
 
@@ -147,7 +148,7 @@ class BarReporter(_Quiet):
 
             if event.stage != self._stage:
                 self._stage, self._loss = event.stage, ""
-            left = f"about {_duration(event.seconds_left)} left" if event.seconds_left is not None else ""
+            left = time_left(event.seconds_left) if event.seconds_left is not None else ""
             stage = escape(" ".join(filter(None, (event.stage, event.message, self._loss))))
             self._bar.update(self._task, description=stage, completed=float(event.fraction), left=left)
         elif isinstance(event, Loss):
@@ -222,11 +223,3 @@ def drive(events: Iterator[Event], reporter: Reporter, clock: StageClock) -> Don
         if isinstance(events, Generator):
             events.close()
     raise InferenceError("The run ended without a result; please report this.")
-
-
-def _duration(seconds: float) -> str:
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    minutes = round(whole / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes / 60:.1f} h"

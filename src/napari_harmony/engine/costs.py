@@ -27,9 +27,9 @@ SECONDS = {
     "basis": 1.4e-3,
     "batch": 8.1e-2,
     "best": 8.5e-9,
-    "first basis": 1.6,
+    "grouped": 7e-6,
     "inserted": 5e-8,
-    "library": 0.15,
+    "library": 1.3,
     "look": 4.1e-3,
     "matched": 6.5e-11,
     "measured": 3.8e-3,
@@ -50,8 +50,8 @@ SECONDS = {
 }
 
 SEARCH, NETWORK = "search", "network"
-#: Stages whose speeds go together. How fast files are read says little about the others, nor does how fast steerable
-#: bases are built, which is done once per process.
+#: Stages whose speeds go together. How fast files are read says little about the others, nor does how fast libraries
+#: are loaded and steerable bases built, which is done once per process.
 ALIKE = {
     **dict.fromkeys(("training", "proposing"), NETWORK),
     **dict.fromkeys(

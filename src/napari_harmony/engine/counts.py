@@ -6,11 +6,13 @@ No torch is needed to count. How long an operation takes is in ``costs``.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from napari_harmony.engine.bases import BASES
 from napari_harmony.engine.geometry import Geometry
-from napari_harmony.engine.plans import MODEL_BAND, PLANS, REFINE_BAND, Stage, over_cluster
+from napari_harmony.engine.plans import MODEL_BAND, PLANS, REFINE_BAND, Stage, grouping_bands, over_cluster
 from napari_harmony.engine.schedule import BATCH, NETWORK_BOX, epochs
 from napari_harmony.engine.settings import Settings
 
@@ -24,11 +26,23 @@ EXPECTED_REACH = 0.85
 CANDIDATES, ENTRIES, NEWTON_STEPS = 1000, 6, 7
 #: Particles that leakage is measured with.
 MEASURED = 1000
+#: Numbers of classes that are compared where content codes are grouped and none is asked for.
+GROUPS = (1, 2, 3, 4, 6, 8, 10, 12, 15, 20, 25, 30)
 #: As in the comparison of halves: decoys per class, and how many there are at least.
 DECOYS, LEAST_DECOYS = 6, 24
 #: A batch with an added objective, and one of the published objective, in batches of Harmony alone.
 ADDED_COST = {"loocc": 0.12, "independence": 0.1, "diffusion": 0.5}
 PUBLISHED_COST = 0.15
+
+
+def loaded() -> Counts:
+    """What torch's optimisers import when the first of a process is made, see ``learning.warm_up``."""
+    return {"library": float("torch._dynamo" not in sys.modules)}
+
+
+def grouped(count: int, classes: int | None) -> Counts:
+    """Content codes of ``count`` particles grouped."""
+    return {"grouped": count * (classes or sum(GROUPS))}
 
 
 def total(counts: Iterable[Counts]) -> Counts:
@@ -108,9 +122,15 @@ class Problem:
         return looks
 
     def bases(self, bands: Iterable[float]) -> list[Counts]:
-        """Steerable bases built, from the coarsest; with the first a library is loaded."""
+        """Steerable bases, from the coarsest, which are built unless this process has them."""
         different = sorted({round(self.cycles(limit), 1) for limit in bands})
-        return [{"basis": c**2, "first basis": float(i == 0)} for i, c in enumerate(different)]
+        box, radius = self.geometry.box, self.geometry.mask_radius
+        return [{"basis": 0.0 if BASES.has(box, radius, cycles) else cycles**2} for cycles in different]
+
+    def model_band(self, box: int = NETWORK_BOX) -> float:
+        """The band, in cycles per mask diameter, that averages of a model are compared on which works on ``box``."""
+        most = min(0.5 * box - 1, 0.5 * self.geometry.box - 1)
+        return min(MODEL_BAND, most * 2 * self.geometry.mask_radius / self.geometry.box)
 
     def read(self) -> Counts:
         """Images read and transformed."""
@@ -133,11 +153,11 @@ class Problem:
         extra = sum(ADDED_COST[addition.name] for addition in self.settings.additions)
         own = (PUBLISHED_COST if published else 1 + extra) * (min(NETWORK_BOX, self.geometry.box) / NETWORK_BOX) ** 2
         passes = epochs(self.settings, not published, self.count, self.settings.classes)
-        return {"batch": passes * self.count / BATCH * own, "library": 1}
+        return {"batch": passes * self.count / BATCH * own}
 
     def finished(self, limit: float) -> dict[str, Counts]:
         """The last stages; poses are refined on the band of ``limit``."""
-        measured: Counts = {"measured": min(self.count, MEASURED), "library": 1}
+        measured: Counts = {"measured": min(self.count, MEASURED)}
         return {"refining poses": self.refined(limit), "measuring leakage": measured}
 
     def refined(self, limit: float) -> Counts:
@@ -157,7 +177,7 @@ def of_a_fit(problem: Problem) -> dict[str, Counts]:
     check = total([*problem.weighings(n / 2, many, kept, plan.settle), last])
     return {
         "reading": problem.read(),
-        "preparing the search": total(problem.bases(plan.bands)),
+        "preparing the search": total([*problem.bases(plan.bands), loaded()]),
         "searching half 1 of 2": half,
         "searching half 2 of 2": half,
         "settling classes": total(problem.weighings(n, 2 * many, kept, plan.settle)),
@@ -175,9 +195,10 @@ def of_the_published(problem: Problem) -> dict[str, Counts]:
     """Stages of a run with the published objective."""
     last = problem.finished(MODEL_BAND)
     return {
-        "reading": problem.read(),
+        "reading": total([problem.read(), loaded()]),
         "training": problem.learned(),
         "proposing": {"proposed": problem.count},
+        "preparing averages": total(problem.bases((MODEL_BAND, math.inf))),
         "averaging": last["refining poses"],
         "measuring leakage": last["measuring leakage"],
     }
@@ -185,12 +206,13 @@ def of_the_published(problem: Problem) -> dict[str, Counts]:
 
 def of_a_model(problem: Problem, classes: int | None) -> dict[str, Counts]:
     """Stages of a run that places images on the classes of a model."""
-    look = problem.look(problem.count, classes or EXPECTED_CLASSES, MODEL_BAND, problem.settings.preset == "fast")
+    band = problem.model_band()
     return {
         "reading": problem.read(),
+        "preparing the search": total([*problem.bases((band, math.inf)), loaded()]),
         "proposing": {"proposed": problem.count},
-        "searching": look,
-        **problem.finished(MODEL_BAND),
+        "searching": problem.look(problem.count, classes or EXPECTED_CLASSES, band, problem.settings.preset == "fast"),
+        **problem.finished(band),
     }
 
 
@@ -199,7 +221,8 @@ def of_a_grouping(problem: Problem) -> dict[str, Counts]:
     preset, kept = problem.settings.preset, problem.settings.classes or EXPECTED_CLASSES
     return {
         "reading": problem.read(),
-        "grouping": {"proposed": problem.count},
+        "grouping": grouped(problem.count, problem.settings.classes),
+        "preparing the search": total([*problem.bases(grouping_bands(preset)), loaded()]),
         "settling classes": total(problem.looks(problem.count, kept, PLANS[preset].refine)),
         **problem.finished(REFINE_BAND[preset]),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 
+from napari_harmony.engine.bases import BASES
 from napari_harmony.engine.classes import centred, eliminate, fair_scores, pool, relabel, split
 from napari_harmony.engine.costs import seconds_of
 from napari_harmony.engine.counts import EXPECTED_CLASSES, Counts, Problem, total
@@ -34,7 +34,7 @@ from napari_harmony.engine.search import (
 )
 from napari_harmony.engine.seeding import seed_templates
 from napari_harmony.engine.settings import Settings
-from napari_harmony.engine.steerable import SteerableBasis, build_basis
+from napari_harmony.engine.steerable import SteerableBasis
 from napari_harmony.engine.subsets import split as split_halves
 from napari_harmony.engine.work import StagedWork, Work, finish, named, portion, shares
 
@@ -58,26 +58,6 @@ class Discovery:
     agreement: Agreement | None
     junk: torch.Tensor
     sigma: float
-
-
-class _Bases:
-    """Steerable bases, each built once per process; the last few are kept."""
-
-    def __init__(self, most: int = 12) -> None:
-        self.most, self.built = most, OrderedDict[tuple[int, float, float, str], SteerableBasis]()
-
-    def get(self, box: int, radius: float, limit: float, device: str) -> Work[SteerableBasis]:
-        """The basis of a band; yields while it is built."""
-        key = (box, radius, limit, device)
-        if key not in self.built:
-            self.built[key] = yield from build_basis(*key)
-            while len(self.built) > self.most:
-                self.built.popitem(last=False)
-        self.built.move_to_end(key)
-        return self.built[key]
-
-
-_BASES = _Bases()
 
 
 class Search:
@@ -116,9 +96,8 @@ class Search:
 
     def built(self, limit: float) -> Work[SteerableBasis]:
         """:meth:`basis`, yielding while it is built."""
-        cycles = limit * self.geometry.box / (2 * self.geometry.mask_radius)
-        cycles = round(min(cycles, 0.5 * self.geometry.box - 1), 1)
-        return _BASES.get(self.geometry.box, self.geometry.mask_radius, cycles, str(self.device))
+        cycles = round(self.problem.cycles(limit), 1)
+        return BASES.get(self.geometry.box, self.geometry.mask_radius, cycles, str(self.device))
 
     def ready(self, limits: Iterable[float]) -> Work[None]:
         """Build the bases that a search will need."""

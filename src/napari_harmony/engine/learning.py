@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from sklearn.mixture import GaussianMixture
 
+from napari_harmony.engine.counts import GROUPS
 from napari_harmony.engine.enough import Enough
 from napari_harmony.engine.events import Loss
 from napari_harmony.engine.geometry import Geometry
@@ -25,7 +26,7 @@ from napari_harmony.engine.schedule import BATCH, NETWORK_BOX, epochs
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.train import TrainSettings, TrainStep, train
 from napari_harmony.engine.train_state import TrainState
-from napari_harmony.engine.work import Work
+from napari_harmony.engine.work import Work, finish, shares
 from napari_harmony.errors import InputError
 from napari_harmony.models import (
     ContentMixture,
@@ -204,13 +205,18 @@ def content_of(result: Result, particles: Particles) -> np.ndarray:
 
 def cluster_content(content: np.ndarray, classes: int | None, seed: int) -> np.ndarray:
     """Labels (n,) from a Gaussian mixture on content codes; None chooses the number by BIC."""
+    return finish(group_content(content, classes, seed))
+
+
+def group_content(content: np.ndarray, classes: int | None, seed: int) -> Work[np.ndarray]:
+    """:func:`cluster_content` as a computation that can be followed."""
     scaled = (content - content.mean(0)) / content.std(0).clip(1e-6)
     limit = max(1, min(30, len(content) // 10))
-    tried = [min(classes, len(content))] if classes is not None else sorted({1, 2, 3, 4, 6, 8, 10, 12, 15, 20, 25, 30})
-    tried = [k for k in tried if k <= limit or classes is not None]
-    fits = [
-        GaussianMixture(k, covariance_type="full", n_init=3, reg_covar=1e-3, random_state=seed).fit(scaled)
-        for k in tried
-    ]
+    tried = [min(classes, len(content))] if classes is not None else [k for k in GROUPS if k <= limit]
+    fits = []
+    for k, (begin, _) in zip(tried, shares(tried), strict=True):
+        yield begin
+        mixture = GaussianMixture(k, covariance_type="full", n_init=3, reg_covar=1e-3, random_state=seed)
+        fits.append(mixture.fit(scaled))
     best = min(fits, key=lambda fit: fit.bic(scaled))
     return np.asarray(best.predict(scaled))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from napari_harmony.engine.settings import Preset
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -51,6 +53,11 @@ PLANS = {
 #: Band, in cycles per mask diameter, on which final poses are refined, and the widest on which a model's are placed.
 REFINE_BAND = {"fast": 15.0, "balanced": 19.0, "thorough": 23.0}
 MODEL_BAND = 15.0
+
+
+def grouping_bands(preset: Preset) -> list[float]:
+    """The limits of what is done where content codes are grouped anew."""
+    return [*(stage.limit for stage in PLANS[preset].refine), REFINE_BAND[preset], math.inf]
 
 
 def over_cluster(classes: int | None, particles: int) -> int:

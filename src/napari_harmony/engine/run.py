@@ -25,6 +25,7 @@ from napari_harmony.engine.learning import (
     cluster_content,
     content_mixture,
     content_of,
+    group_content,
     model_card,
     network_input,
     propose,
@@ -33,7 +34,7 @@ from napari_harmony.engine.learning import (
     warm_up,
 )
 from napari_harmony.engine.pace import pace_of
-from napari_harmony.engine.plans import MODEL_BAND, PLANS, REFINE_BAND
+from napari_harmony.engine.plans import MODEL_BAND, PLANS, REFINE_BAND, grouping_bands
 from napari_harmony.engine.posteriors import certain, known_poses
 from napari_harmony.engine.preprocess import Prepared, prepare
 from napari_harmony.engine.refine import Refined, refine, with_poses
@@ -88,6 +89,7 @@ class Run:
                 f"{name_of(self.particles)}: {len(self.particles)} particles are too few; "
                 f"give at least {LEAST_PARTICLES}."
             )
+        warm_up()
         work = prepare(self.particles, self.settings, self.device)
         prepared: Prepared = yield from self.clock.follow("reading", work)
         return prepared
@@ -110,7 +112,6 @@ class Run:
     def fit(self) -> Generator[Event, None, tuple[Result, HarmonyModel]]:
         """Classes and poses from nothing, and a network that has learned them."""
         self._expect("fit")
-        warm_up()
         prepared = yield from self.read()
         usable, rows = self.usable(prepared)
         if self.settings.objective == "harmony-2022":
@@ -137,7 +138,11 @@ class Run:
         self, usable: Prepared, model: HarmonyModel
     ) -> Generator[Event, None, tuple[Discovery, Templates, Proposals]]:
         """The particles on the classes of a model, whose averages and proposals are given too."""
-        templates, search, basis = self._model_templates(model, usable)
+        search = self.search(usable)
+        averages, band = self._averages_of(model, search)
+        yield from self.clock.follow("preparing the search", search.ready((band, np.inf)))
+        basis = search.basis(band)
+        templates = _on_basis(averages, model, basis)
         proposals = yield from self.clock.follow("proposing", propose(model, usable))
         near = _proposed(proposals, usable.geometry.box / model.card.box)
         quick = self.settings.preset == "fast" or self.enough.leave_out(*ONLY_NEAR)
@@ -154,19 +159,20 @@ class Run:
         prepared = yield from self.read()
         usable, rows = self.usable(prepared)
         content = codes[rows]
-        label = cluster_content(content, self.settings.classes, self.settings.seed)
-        yield self.clock.at("grouping", 1.0)
-        classes, search = int(label.max()) + 1, self.search(usable)
+        work = group_content(content, self.settings.classes, self.settings.seed)
+        label = yield from self.clock.follow("grouping", work)
+        classes, search, preset = int(label.max()) + 1, self.search(usable), self.settings.preset
+        yield from self.clock.follow("preparing the search", search.ready(grouping_bands(preset)))
         start = centred(known_poses(result.table.iloc[rows], label, usable.geometry.scale, self.device), classes)
-        plan = PLANS[self.settings.preset]
-        posterior = yield from self.clock.follow("settling classes", search.iterate(plan.refine, classes, start))
-        basis = search.basis(REFINE_BAND[self.settings.preset])
+        settling = search.iterate(PLANS[preset].refine, classes, start)
+        posterior = yield from self.clock.follow("settling classes", settling)
+        basis = search.basis(REFINE_BAND[preset])
         sums = accumulate(usable.observe(basis), posterior, classes)
         flags = result.table["flags"].fillna("").str.contains("junk")
         junk = torch.as_tensor(flags.to_numpy(dtype=bool)[rows])
         found = Discovery(posterior, sums, basis, None, junk, search.sigma)
-        work = self._finish(usable, rows, found, basis, None, content)
-        findings = yield from self.clock.follow("refining poses", work)
+        finishing = self._finish(usable, rows, found, basis, None, content)
+        findings = yield from self.clock.follow("refining poses", finishing)
         return (yield from self._result(prepared, findings))
 
     def discover(self, usable: Prepared) -> Generator[Event, None, Discovery]:
@@ -219,13 +225,14 @@ class Run:
         content = proposals.content_mean.cpu().numpy()
         label = cluster_content(content, self.settings.classes, self.settings.seed)
         search = self.search(usable)
+        yield from self.clock.follow("preparing averages", search.ready((MODEL_BAND, np.inf)))
         near = _proposed(proposals, usable.geometry.box / card.box)
         posterior = replace(near, label=torch.as_tensor(label, device=self.device))
         basis, classes = search.basis(np.inf), int(label.max()) + 1
         sums = accumulate(usable.observe(basis), posterior, classes)
         none = torch.zeros(len(usable), dtype=torch.bool)
         found = Discovery(posterior, sums, basis, None, none, search.sigma)
-        coarse = search.basis(15.0)
+        coarse = search.basis(MODEL_BAND)
         work = self._finish(usable, rows, found, coarse, proposals, move=False)
         findings = yield from self.clock.follow("averaging", work)
         result = yield from self._result(prepared, findings)
@@ -353,9 +360,9 @@ class Run:
         mixture = content_mixture(findings.content, number[label], classes)
         return HarmonyModel(model.network.cpu(), card, templates.float(), mixture)
 
-    def _model_templates(self, model: HarmonyModel, usable: Prepared) -> tuple[Templates, Search, SteerableBasis]:
-        """The class averages of a model on a band of the particles' own grid."""
-        card, geometry = model.card, usable.geometry
+    def _averages_of(self, model: HarmonyModel, search: Search) -> tuple[torch.Tensor, float]:
+        """The class averages of a model, and their band on the particles' own grid; ``InputError`` if they misfit."""
+        card, geometry = model.card, search.geometry
         mine, theirs = geometry.box * geometry.pixel_size, card.box * card.pixel_size
         if abs(mine / theirs - 1) > 0.01:
             raise InputError(
@@ -369,15 +376,17 @@ class Run:
             )
         if model.templates is None:
             raise InputError("The model holds no class averages: train it on a data set first.")
-        search = self.search(usable)
-        cycles = min(0.5 * card.box - 1, 0.5 * geometry.box - 1)
-        basis = search.basis(min(MODEL_BAND, cycles * 2 * geometry.mask_radius / geometry.box))
-        spectrum = torch.fft.rfft2(torch.fft.ifftshift(model.templates.to(self.device), dim=(1, 2)), norm="ortho")
-        band = basis.band
-        rows = torch.where(band.row > geometry.box // 2, band.row - geometry.box + card.box, band.row)
-        share = model.mixture.weights if model.mixture is not None else torch.ones(len(model.templates))
-        coefficients = basis.analyse(spectrum[:, rows, band.column])
-        return Templates(coefficients, torch.log(share.to(self.device).clamp_min(1e-6))), search, basis
+        return model.templates.to(self.device), search.problem.model_band(card.box)
+
+
+def _on_basis(averages: torch.Tensor, model: HarmonyModel, basis: SteerableBasis) -> Templates:
+    """Class averages (k, b, b) of a model, on a basis of the particles' own grid."""
+    spectrum = torch.fft.rfft2(torch.fft.ifftshift(averages, dim=(1, 2)), norm="ortho")
+    fy, column = basis.band.fy, basis.band.column
+    rows = torch.where(fy < 0, fy + averages.shape[1], fy).long()
+    share = model.mixture.weights if model.mixture is not None else torch.ones(len(averages))
+    coefficients = basis.analyse(spectrum[:, rows, column])
+    return Templates(coefficients, torch.log(share.to(averages.device).clamp_min(1e-6)))
 
 
 def _proposed(proposals: Proposals, scale: float) -> Posterior:

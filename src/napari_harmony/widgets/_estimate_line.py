@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QLabel, QWidget
 
+from napari_harmony.engine.durations import duration
 from napari_harmony.engine.estimate import Estimate, available_memory, estimate
 from napari_harmony.errors import InputError
 from napari_harmony.widgets._devices import Device
 from napari_harmony.widgets._queue_box import ERROR_COLOUR
-from napari_harmony.widgets._run_row import duration
 
 if TYPE_CHECKING:
     from napari_harmony.engine.settings import Settings

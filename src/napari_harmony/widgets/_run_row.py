@@ -8,6 +8,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
 from superqt import QElidingLabel
 
+from napari_harmony.engine.durations import time_left
 from napari_harmony.engine.events import Event, Loss, Progress
 from napari_harmony.session import Session, State
 from napari_harmony.widgets._runner import Runner
@@ -161,7 +162,7 @@ class RunRow(QWidget):
         if self._runner.pausing:
             return  # the label says so
         first = _FINISHING if not self.finish_button.isEnabled() else ""
-        parts = (first, words, duration(left) + " left" if left is not None else "")
+        parts = (first, words, time_left(left) if left is not None else "")
         self.label.setText(", ".join(part for part in parts if part))
 
 
@@ -170,13 +171,3 @@ def seconds_left(fraction: float, elapsed: float) -> float | None:
     if fraction < 0.02 or elapsed < 1.0:
         return None
     return elapsed * (1.0 - min(fraction, 1.0)) / fraction
-
-
-def duration(seconds: float) -> str:
-    """A duration as a person would say it: "8 s", "3 min", "1 h 20 min"."""
-    if seconds < 60:
-        return f"{max(1, round(seconds))} s"
-    if seconds < 3600:
-        return f"{round(seconds / 60)} min"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes} min"

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QObject, Signal
 
+from napari_harmony.engine.durations import duration
 from napari_harmony.engine.events import Done, Event, Loss, Preview
 from napari_harmony.errors import HarmonyError
 from napari_harmony.session import session_of
 from napari_harmony.widgets._loss_curve import LossCurve
 from napari_harmony.widgets._result_layers import ResultLayers
-from napari_harmony.widgets._run_row import duration
 from napari_harmony.widgets._runner import Runner, describe
 from napari_harmony.widgets._work import Action, Job, Request, finished
 

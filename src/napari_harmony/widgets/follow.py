@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_harmony._followed_averages import FollowedAverages
+from napari_harmony.engine.durations import time_left
 from napari_harmony.engine.events import Done, Event, Loss, Preview, Progress
 from napari_harmony.errors import HarmonyError
 from napari_harmony.following import Ended, follow
@@ -27,7 +28,6 @@ from napari_harmony.session import Session, State
 from napari_harmony.widgets._dock import Dock
 from napari_harmony.widgets._loss_curve import LossCurve
 from napari_harmony.widgets._loss_plot import LossPlot
-from napari_harmony.widgets._run_row import duration
 from napari_harmony.widgets._runner import Runner, describe
 from napari_harmony.widgets._theme import palette_of
 
@@ -162,7 +162,7 @@ class FollowWidget(Dock):
         elif isinstance(event, Progress):
             self._begun = self._begun or event.fraction > 0
             self.bar.setValue(round(_STEPS * event.fraction))
-            left = "" if event.seconds_left is None else f"{duration(event.seconds_left)} left"
+            left = "" if event.seconds_left is None else time_left(event.seconds_left)
             self._say(", ".join(part for part in (event.stage, event.message, left) if part))
             self._show_state()
 

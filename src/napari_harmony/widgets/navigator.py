@@ -13,6 +13,7 @@ from qtpy.QtCore import QSize, QTimer
 from qtpy.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from napari_harmony._layers import KEY
+from napari_harmony.engine.durations import duration
 from napari_harmony.engine.events import Done
 from napari_harmony.errors import HarmonyError
 from napari_harmony.session import Session, State, session_of
@@ -23,7 +24,7 @@ from napari_harmony.widgets._navigator_panel import NavigatorPanel
 from napari_harmony.widgets._navigator_place import Place, code_of
 from napari_harmony.widgets._navigator_sharp import SharpPicture
 from napari_harmony.widgets._navigator_words import FOUND, ready, why_not
-from napari_harmony.widgets._run_row import RunRow, duration
+from napari_harmony.widgets._run_row import RunRow
 from napari_harmony.widgets._runner import Runner, Work, describe
 
 if TYPE_CHECKING:

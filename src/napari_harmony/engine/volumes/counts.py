@@ -7,7 +7,17 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from napari_harmony.engine.counts import ADDED_COST, DECOYS, EXPECTED_REACH, LEAST_DECOYS, MEASURED, Counts, total
+from napari_harmony.engine.counts import (
+    ADDED_COST,
+    DECOYS,
+    EXPECTED_REACH,
+    LEAST_DECOYS,
+    MEASURED,
+    Counts,
+    grouped,
+    loaded,
+    total,
+)
 from napari_harmony.engine.geometry import Geometry
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.volumes.plans import (
@@ -29,6 +39,8 @@ from napari_harmony.engine.volumes.plans import (
 EXPECTED_CLASSES = 4
 #: Particles among which first templates are chosen; entries of a particle's posterior; looks of its refinement.
 CANDIDATES, ENTRIES, NEWTON_STEPS = 120, 2, 7
+#: Poses that a network proposes for a particle and that are looked at in every class.
+PROPOSED = 4
 #: Turns and shifts beside a pose that are tried.
 TURNS_NEARBY, SHIFTS_NEARBY = 27, 7
 #: A batch of the published objective, in batches of Harmony alone.
@@ -86,15 +98,18 @@ class Problem:
         steps = EXPECTED_REACH * self.geometry.max_shift * 4 * self.cycles(limit) / self.geometry.box
         return max(1.0, 4 / 3 * math.pi * steps**3)
 
-    def look(self, count: float, classes: float, stage: Stage, known: bool = True) -> Counts:
-        """One expectation step of ``count`` volumes, poses ``known`` from before, and the averages it starts from."""
+    def look(self, count: float, classes: float, stage: Stage, known: bool = True, entries: float = ENTRIES) -> Counts:
+        """One expectation step of ``count`` volumes, and the averages it starts from.
+
+        Poses are ``known`` from before, so many ``entries`` per volume.
+        """
         samples, shifts = self.samples(stage.limit), self.shifts(stage.limit, known and stage.where != EVERYWHERE)
         common = {"inserted": count * ENTRIES * samples * self.order, "transformed": classes * self.cells}
         if stage.where == NEARBY and known:
-            poses = count * ENTRIES * TURNS_NEARBY
+            poses = count * entries * TURNS_NEARBY
             return common | {
                 "sampled": poses * samples,
-                "shifted": count * ENTRIES * shifts * samples,
+                "shifted": count * entries * shifts * samples,
                 "matched": poses * shifts * samples,
             }
         rotations = self.rotations(stage.step)
@@ -122,7 +137,7 @@ class Problem:
         """Volumes placed on given classes: beside what a network proposes, everywhere, and once more where they fit."""
         plan, n = PLANS[self.settings.preset], self.count
         beside, grid = beside_and_everywhere(self.settings.preset)
-        near = total(classes * [self.look(n, 1, beside)])
+        near = total(classes * [self.look(n, 1, beside, entries=PROPOSED)])
         return [near, self.look(n, classes, grid), self.look(n, classes, plan.settle[-1])]
 
     def compared(self, classes: int) -> Counts:
@@ -168,7 +183,7 @@ def of_a_fit(problem: Problem) -> dict[str, Counts]:
     check = total([*problem.weighings(n / 2, many, kept, plan.weigh), *problem.looks(n / 2, kept, plan.settle)])
     looked_at = [problem.look(CANDIDATES, 2 * wanted, plan.explore[0], False)]
     return {
-        "reading": problem.read(),
+        "reading": total([problem.read(), loaded()]),
         **({"checking references": total(looked_at)} if settings.references else {}),
         "searching half 1 of 2": half,
         "searching half 2 of 2": half,
@@ -187,7 +202,7 @@ def of_the_published(problem: Problem) -> dict[str, Counts]:
     """Stages of a run with the published objective."""
     last = problem.finished(problem.refined(REFINE_BAND[problem.settings.preset], ROUNDS[problem.settings.preset]))
     return {
-        "reading": problem.read(),
+        "reading": total([problem.read(), loaded()]),
         "training": problem.learned(),
         "proposing": {"volume proposed": problem.count},
         "averaging": last["refining poses"],
@@ -199,7 +214,7 @@ def of_a_model(problem: Problem, classes: int | None) -> dict[str, Counts]:
     """Stages of a run that places volumes on the classes of a model."""
     preset = problem.settings.preset
     return {
-        "reading": problem.read(),
+        "reading": total([problem.read(), loaded()]),
         "proposing": {"volume proposed": problem.count},
         "searching": total(problem.placings(classes or EXPECTED_CLASSES)),
         **problem.finished(problem.refined(REFINE_BAND[preset], 1)),
@@ -210,8 +225,8 @@ def of_a_grouping(problem: Problem) -> dict[str, Counts]:
     """Stages of a run that groups content codes anew."""
     preset, kept = problem.settings.preset, problem.settings.classes or EXPECTED_CLASSES
     return {
-        "reading": problem.read(),
-        "grouping": {"proposed": problem.count},
+        "reading": total([problem.read(), loaded()]),
+        "grouping": grouped(problem.count, problem.settings.classes),
         "settling classes": total(problem.looks(problem.count, kept, PLANS[preset].settle)),
         **problem.finished(problem.refined(REFINE_BAND[preset], ROUNDS[preset])),
     }

@@ -12,6 +12,7 @@ from napari_harmony.engine.geometry import Geometry
 from napari_harmony.engine.learning import cluster_content, content_mixture
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.volumes.assembly import Findings
+from napari_harmony.engine.volumes.counts import PROPOSED
 from napari_harmony.engine.volumes.plans import NETWORK_BOX, epochs
 from napari_harmony.engine.volumes.posteriors import certain
 from napari_harmony.engine.volumes.prepare import Prepared
@@ -124,7 +125,7 @@ def propose(model: HarmonyModel, prepared: Prepared) -> Work[VolumeProposals]:
     return join_volume_proposals(parts)
 
 
-def proposed(proposals: VolumeProposals, classes: int, scale: float, hypotheses: int = 4) -> Posterior:
+def proposed(proposals: VolumeProposals, classes: int, scale: float, hypotheses: int = PROPOSED) -> Posterior:
     """The network's likeliest poses as places to look at, in every class; ``scale``: working per network voxels."""
     pose = proposals.pose[:, :hypotheses]
     n, h = pose.shape

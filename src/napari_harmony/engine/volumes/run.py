@@ -18,8 +18,8 @@ from napari_harmony.engine.events import Event
 from napari_harmony.engine.geometry import name_of
 from napari_harmony.engine.insight import Traces, with_insight
 from napari_harmony.engine.learning import (
-    cluster_content,
     content_of,
+    group_content,
     train_network,
     training_state,
     warm_up,
@@ -91,7 +91,6 @@ class VolumeRun:
         if published:
             check_published(self.settings)
         self._expect("fit")
-        warm_up()
         prepared, usable, rows = yield from self._read()
         if published:
             return (yield from self._fit_published(prepared, usable, rows))
@@ -158,15 +157,15 @@ class VolumeRun:
         codes = content_of(result, self.particles)
         prepared, usable, rows = yield from self._read()
         content = codes[rows]
-        label = cluster_content(content, self.settings.classes, self.settings.seed)
-        yield self.clock.at("grouping", 1.0)
+        work = group_content(content, self.settings.classes, self.settings.seed)
+        label = yield from self.clock.follow("grouping", work)
         classes, plan = int(label.max()) + 1, PLANS[self.settings.preset]
         search = self._search(usable)
         start = centred(
             known_poses(result.table.iloc[rows], label, usable.geometry.scale, self.device), classes, search.symmetry
         )
-        work = search.iterate(plan.settle, classes, start)
-        posterior = yield from self.clock.follow("settling classes", work)
+        settling = search.iterate(plan.settle, classes, start)
+        posterior = yield from self.clock.follow("settling classes", settling)
         flags = result.table["flags"].fillna("").str.contains("junk")
         junk = torch.as_tensor(flags.to_numpy(dtype=bool)[rows])
         found = Discovery(posterior, (), None, junk, search.sigma)
@@ -180,6 +179,7 @@ class VolumeRun:
                 f"{name_of(self.particles)}: {len(self.particles)} subtomograms are too few; "
                 f"give at least {LEAST_PARTICLES}."
             )
+        warm_up()
         work = prepare(self.particles, self.settings, self.device)
         prepared: Prepared = yield from self.clock.follow("reading", work)
         return prepared, *self._usable(prepared)
