@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -231,8 +231,13 @@ def render_averages(basis: SteerableBasis, coefficients: torch.Tensor, box: int)
     return torch.fft.fftshift(torch.fft.irfft2(spectrum, s=(box, box), norm="ortho"), dim=(1, 2))
 
 
-def discover(search: Search, classes: int | None, plan: Plan) -> StagedWork[Discovery]:
+def discover(
+    search: Search, classes: int | None, plan: Plan, start: Callable[[torch.Tensor, int], Posterior] | None = None
+) -> StagedWork[Discovery]:
     """Find classes and poses from nothing; yields (stage in words, fraction of it) and previews.
+
+    With ``start`` each half begins from what it says of the particles in some rows, put into so many classes, instead
+    of from random particles; it must know of each particle what that alone shows, or the halves are not independent.
 
     The halves never see each other: their classes meet only in the joint run, which gives the result, and in the
     comparison, which gives its resolution.
@@ -245,7 +250,9 @@ def discover(search: Search, classes: int | None, plan: Plan) -> StagedWork[Disc
     for number, half in enumerate(halves, 1):
         if found and search.enough.leave_out(*ONE_HALF):
             break
-        found.append((yield from named(f"searching half {number} of 2", half.explore(many, plan))))
+        first = None if start is None else start(rows[number - 1].to(search.device), many)
+        work = half.explore(many, plan) if first is None else half.iterate(plan.explore, many, first)
+        found.append((yield from named(f"searching half {number} of 2", work)))
     search.sigma = float(np.mean([h.sigma for h in halves[: len(found)]]))
     if len(found) == 2:
         union, count = pool(found[0], found[1], rows, many), 2 * many

@@ -42,7 +42,7 @@ from napari_harmony.engine.saved import load_discovery, save_discovery
 from napari_harmony.engine.search import Posterior, Templates, accumulate, accumulating, maximise
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.steerable import SteerableBasis
-from napari_harmony.engine.work import Work, portion
+from napari_harmony.engine.work import StagedWork, Work, portion
 from napari_harmony.errors import InputError
 from napari_harmony.models import HarmonyModel, ModelCard, Proposals
 from napari_harmony.objectives import SeedPoses
@@ -185,12 +185,15 @@ class Run:
             # Should this run be interrupted before it saves anything, it must not go on from an earlier one.
             saved.unlink(missing_ok=True)
             saved.with_name("training.safetensors").unlink(missing_ok=True)
-        plan = PLANS[self.settings.preset]
-        found = yield from self.clock.follow("preparing the search", discover(search, self.settings.classes, plan))
+        found = yield from self.clock.follow("preparing the search", self.searching(search))
         if saved is not None and not self.enough.warnings:
             # A run that goes on later searches to the end.
             save_discovery(saved, found)
         return found
+
+    def searching(self, search: Search) -> StagedWork[Discovery]:
+        """The search of the preset."""
+        return discover(search, self.settings.classes, PLANS[self.settings.preset])
 
     def _learn(self, usable: Prepared, found: Discovery) -> Generator[Event, None, tuple[HarmonyModel, Proposals]]:
         """Train the network on the poses found, and let it look at every particle."""
