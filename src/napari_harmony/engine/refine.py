@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from napari_harmony.engine.search import Observations, Posterior, Templates
+from napari_harmony.engine.steerable import unit
 from napari_harmony.engine.work import Work
 
 #: Newton steps; they converge in three or four from a grid pose.
@@ -168,7 +169,7 @@ def _match(data: Observations, coefficients: torch.Tensor, pose: torch.Tensor) -
     model, turned, twice = (basis.synthesise(basis.to_real(x)) for x in levels)
     wave = 2 * torch.pi / data.box * torch.stack([band.fx, band.fy])
     phase = -(pose[:, 1:] @ wave)
-    moved = data.matched * torch.polar(torch.ones_like(phase), phase)
+    moved = data.matched * unit(phase)
 
     def inner(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return 2 * (a.conj() * b).real.sum(-1)

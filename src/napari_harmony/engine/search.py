@@ -7,21 +7,19 @@ step exhaustive over a grid in a steerable basis, its maximisation step a Wiener
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
-import numpy as np
 import torch
 
 from napari_harmony.engine.memory import is_out_of_memory
-from napari_harmony.engine.steerable import SteerableBasis
+from napari_harmony.engine.posteriors import Posterior
+from napari_harmony.engine.scoring import COLUMNS, Analysed, Arithmetic, Moves, Turned, portions
+from napari_harmony.engine.selection import MOST, Scored, select
+from napari_harmony.engine.steerable import SteerableBasis, unit
 from napari_harmony.engine.work import Work, finish
 
-#: Posterior entries below this fraction of a particle's best are dropped.
-NEGLIGIBLE = 1e-2
-#: About so many cells of class and shift are kept, and so many entries in all: a particle that fits everywhere says
-#: nothing, however finely it is averaged.
-MOST, MOST_ENTRIES = 10, 50
-#: Posterior entries that are averaged at a time.
-PORTION = 4096
+#: Samples of particles that are averaged at a time: few enough for a processor's cache, and for a card.
+PORTION, PORTION_CARD = 2**19, 2**25
 
 
 @dataclass(frozen=True)
@@ -54,80 +52,8 @@ class Observations:
 
     def moved(self, rows: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
         """Samples (..., f) of particles moved by ``shift`` (..., 2) pixels (x, y)."""
-        band = self.basis.band
-        turn = -2 * torch.pi / self.box * (shift[..., :1] * band.fx + shift[..., 1:] * band.fy)
-        return self.matched[rows] * torch.polar(torch.ones_like(turn), turn)
-
-
-@dataclass(frozen=True)
-class Posterior:
-    """The weights that matter of each particle's posterior over class and pose, one row per entry.
-
-    Attributes
-    ----------
-    particle, label : (e,) indices
-    psi : (e,) radian, turns the particle onto its class; shift : (e, 2) pixels, centres the particle
-    weight : (e,) sums to one over each particle
-    log_evidence : (n,) log likelihood of each particle against pure noise, poses and classes summed out
-    class_score : (n, classes) log likelihood at the best pose of each class, without the classes' shares
-    """
-
-    particle: torch.Tensor
-    label: torch.Tensor
-    psi: torch.Tensor
-    shift: torch.Tensor
-    weight: torch.Tensor
-    log_evidence: torch.Tensor
-    class_score: torch.Tensor
-
-    def subset(self, rows: torch.Tensor) -> Posterior:
-        """The posterior of some particles, numbered anew in the order of ``rows``."""
-        place = torch.full((len(self.log_evidence),), -1, dtype=torch.long, device=rows.device)
-        place[rows] = torch.arange(len(rows), device=rows.device)
-        chosen = place[self.particle] >= 0
-        return Posterior(
-            place[self.particle[chosen]],
-            self.label[chosen],
-            self.psi[chosen],
-            self.shift[chosen],
-            self.weight[chosen],
-            self.log_evidence[rows],
-            self.class_score[rows],
-        )
-
-    def only(self, particles: torch.Tensor) -> Posterior:
-        """Without the entries of particles where ``particles`` (n,) is False."""
-        kept = particles[self.particle]
-        return replace(
-            self,
-            particle=self.particle[kept],
-            label=self.label[kept],
-            psi=self.psi[kept],
-            shift=self.shift[kept],
-            weight=self.weight[kept],
-        )
-
-    def best(self) -> Posterior:
-        """The best entry of each particle alone, in particle order; every particle must have one."""
-        order = torch.argsort(self.weight, stable=True)
-        order = order[torch.argsort(self.particle[order], stable=True)]
-        # Not by assignment through repeated indices: which of them lands last is left open by torch.
-        last = order[torch.bincount(self.particle, minlength=len(self.log_evidence)).cumsum(0) - 1]
-        return Posterior(
-            self.particle[last],
-            self.label[last],
-            self.psi[last],
-            self.shift[last],
-            self.weight[last],
-            self.log_evidence,
-            self.class_score,
-        )
-
-    def class_weights(self, classes: int) -> torch.Tensor:
-        """(n, classes) posterior of the class of each particle."""
-        table = torch.zeros(len(self.log_evidence), classes, device=self.weight.device)
-        table.index_put_((self.particle, self.label), self.weight, accumulate=True)
-        return table
+        turn = self.basis.band.phase(shift, self.box)
+        return self.matched[rows] * unit(turn)
 
 
 @dataclass(frozen=True)
@@ -159,14 +85,6 @@ class Grid:
     neighbours: torch.Tensor
 
 
-@dataclass(frozen=True)
-class Arithmetic:
-    """How scores are computed: the number type of the matrix product, and how many scores are held at a time."""
-
-    kind: torch.dtype = torch.float32
-    budget: int = 12_000_000
-
-
 def pose_grid(rotations: int, reach: float, step: float, sigma: float, device: torch.device | str = "cpu") -> Grid:
     """Rotations uniform on the circle, shifts on a square lattice within ``reach`` pixels."""
     psi = torch.arange(rotations, device=device) * (2 * torch.pi / rotations)
@@ -192,18 +110,18 @@ def expect(
     ``centre`` (n, 2) pixels says where each particle's shift grid is centred. Yields the fraction done after each
     batch of particles.
     """
-    basis, count = data.basis, len(grid.psi)
-    rotated = basis.rotate(templates.coefficients[:, None].expand(-1, count, -1), -grid.psi[None])
-    rotated = rotated.reshape(-1, basis.size).T.contiguous().to(arithmetic.kind)
+    basis = data.basis
+    turned = Turned.of(basis, templates.coefficients, grid.psi)
     norm = data.ctf_power @ basis.radial_power(templates.coefficients).T
     bias = templates.log_share - 0.5 * norm
-    chunk = max(1, arithmetic.budget // (len(grid.shift) * rotated.shape[1]))
+    scorer = _Scorer(data, turned, Moves.of(basis, grid.shift, data.box, arithmetic.kind), grid, arithmetic)
+    chunk = scorer.particles_at_once()
     parts: list[Posterior] = []
     start = 0
     while start < len(data):
         rows = torch.arange(start, min(start + chunk, len(data)), device=centre.device)
         try:
-            parts.append(_score(data, rotated, bias, grid, centre, rows))
+            parts.append(_score(scorer, bias, centre, rows))
         except RuntimeError as error:
             if chunk == 1 or not is_out_of_memory(error):
                 raise
@@ -215,90 +133,51 @@ def expect(
     return replace(together, class_score=together.class_score - templates.log_share)
 
 
-def _score(
-    data: Observations, rotated: torch.Tensor, bias: torch.Tensor, grid: Grid, centre: torch.Tensor, rows: torch.Tensor
-) -> Posterior:
-    """The posterior of some particles under the turned templates (size, k * r)."""
-    shift = centre[rows, None] + grid.shift
-    y = data.coefficients(rows[:, None], shift).reshape(-1, data.basis.size).to(rotated.dtype)
-    score = (y @ rotated).reshape(len(rows), len(grid.shift), bias.shape[1], len(grid.psi))
-    prior = -0.5 * (shift**2).sum(-1) / grid.sigma**2
-    return _select(score, bias[rows], prior, rows, shift, grid)
+@dataclass(frozen=True)
+class _Scorer:
+    """What is the same for all particles of an expectation step: turned templates, and the shifts as phases."""
+
+    data: Observations
+    turned: Turned
+    moves: Moves
+    grid: Grid
+    arithmetic: Arithmetic
+
+    def particles_at_once(self) -> int:
+        """As many as the scores of one batch are of, within its memory."""
+        shifts, classes, size = len(self.grid.shift), len(self.turned), self.data.basis.size
+        item = torch.empty((), dtype=self.arithmetic.kind).element_size()
+        # Coefficients and samples at every shift; best scores, with what is in between; scores of the cells kept.
+        held = shifts * (item * size + 16 * classes) + 8 * (MOST + classes) * len(self.grid.psi)
+        wanted = self.arithmetic.budget // (shifts * classes * len(self.grid.psi))
+        return int(max(1, min(wanted, self.arithmetic.memory // held)))
+
+    def best(self, rows: torch.Tensor, centre: torch.Tensor) -> tuple[Analysed, torch.Tensor]:
+        """Coefficients (n * s, ...) of particles at every shift, and their scores (n, s, k) at the best rotation."""
+        shifts, samples = len(self.grid.shift), self.data.matched
+        images = self.moves.room(len(rows))
+        best = torch.empty(len(rows) * shifts, len(self.turned), device=samples.device)
+        centred = bool(centre.any())
+        at_once = max(1, COLUMNS // shifts) if samples.device.type == "cpu" else len(rows)
+        for part in portions(len(rows), at_once):
+            some, columns = rows[part], slice(part.start * shifts, part.stop * shifts)
+            self.moves.analyse(self.data.moved(some, centre[some]) if centred else samples[some], images[columns])
+            best[columns] = self.products.best(images[columns], self.arithmetic.block)
+        return images, best.view(len(rows), shifts, -1)
+
+    @cached_property
+    def products(self) -> Turned:
+        """The templates in the number type of the scores."""
+        return self.turned.to(self.arithmetic.kind)
 
 
-def _select(
-    score: torch.Tensor, bias: torch.Tensor, prior: torch.Tensor, rows: torch.Tensor, shift: torch.Tensor, grid: Grid
-) -> Posterior:
-    """Keep the entries of (n, shifts, classes, rotations) scores that weigh anything."""
-    n = len(rows)
-    best = score.amax(dim=3).float() + bias[:, None] + prior[..., None]
-    top = best.flatten(1).amax(dim=1)
-    floor = _raised(best, top + float(np.log(NEGLIGIBLE)))
-    near = (best >= floor[:, None, None]).nonzero()
-    i, s, k = near.T
-    values = score[i, s, k].float() + (bias[i, k] + prior[i, s])[:, None]
-    e, r = (values >= floor[i, None]).nonzero().T
-    e, r = _largest(values[e, r], i[e], n, e, r)
-    particle = i[e]
-    weight = torch.exp(values[e, r] - top[particle])
-    total = torch.zeros(n, device=score.device).index_add_(0, particle, weight)
-    evidence = top + torch.log(total) - float(np.log(len(grid.psi) * len(grid.shift)))
-    return Posterior(
-        rows[particle],
-        k[e],
-        grid.psi[r],
-        shift[particle, s[e]],
-        weight / total[particle],
-        evidence,
-        _peaks(score, best, bias, grid),
-    )
-
-
-def _raised(best: torch.Tensor, floor: torch.Tensor) -> torch.Tensor:
-    """The floor (n,) of each particle, raised where more than ``MOST`` cells of (n, shifts, classes) lie above it."""
-    crowded = ((best >= floor[:, None, None]).flatten(1).sum(1) > MOST).nonzero()[:, 0]
-    if len(crowded):
-        floor = floor.clone()
-        floor[crowded] = best[crowded].flatten(1).topk(MOST, dim=1).values[:, -1]
-    return floor
-
-
-def _largest(
-    value: torch.Tensor, particle: torch.Tensor, particles: int, e: torch.Tensor, r: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Those of the entries (``e``, ``r``) that are among the ``MOST_ENTRIES`` of highest value of their particle."""
-    count = torch.bincount(particle, minlength=particles)
-    if int(count.max()) <= MOST_ENTRIES:
-        return e, r
-    order = value.argsort(descending=True, stable=True)
-    order = order[particle[order].argsort(stable=True)]
-    rank = torch.arange(len(order), device=order.device) - (count.cumsum(0) - count)[particle[order]]
-    kept = order[rank < MOST_ENTRIES].sort().values
-    return e[kept], r[kept]
-
-
-def _peaks(score: torch.Tensor, best: torch.Tensor, bias: torch.Tensor, grid: Grid) -> torch.Tensor:
-    """Score (n, k) at the best pose of each class, between the grid's points: a parabola along psi, x and y.
-
-    Without it two equal templates at different angles look better than one, since together they sample pose finer.
-    """
-    peak, s = best.max(dim=1)
-    particle, label = torch.meshgrid(*(torch.arange(d, device=s.device) for d in peak.shape), indexing="ij")
-    over_psi = score[particle, s, label].float()
-    centre, r = over_psi.max(dim=-1)
-    gain = torch.zeros_like(peak)
-    count = over_psi.shape[-1]
-    sides = [over_psi.gather(-1, ((r + d) % count)[..., None])[..., 0] for d in (-1, 1)]
-    pairs = [(sides[0], sides[1], centre)]
-    for low, high in ((grid.neighbours[0], grid.neighbours[1]), (grid.neighbours[2], grid.neighbours[3])):
-        inside = (low[s] >= 0) & (high[s] >= 0)
-        at = [torch.where(inside, best[particle, side[s].clamp_min(0), label], peak) for side in (low, high)]
-        pairs.append((at[0], at[1], peak))
-    for low, high, middle in pairs:
-        curvature = (2 * middle - low - high).clamp_min(1e-6)
-        offset = (0.5 * (high - low) / curvature).clamp(-0.5, 0.5)
-        gain += 0.5 * offset**2 * curvature
-    return peak + gain
+def _score(scorer: _Scorer, bias: torch.Tensor, centre: torch.Tensor, rows: torch.Tensor) -> Posterior:
+    """The posterior of some particles."""
+    shift = centre[rows, None] + scorer.grid.shift
+    images, best = scorer.best(rows, centre)
+    prior = -0.5 * (shift**2).sum(-1) / scorer.grid.sigma**2
+    best += bias[rows][:, None] + prior[..., None]
+    return select(Scored(scorer.turned, scorer.grid, images, best, bias[rows], prior, shift), rows)
 
 
 def _concatenate(parts: list[Posterior]) -> Posterior:
@@ -340,14 +219,17 @@ def accumulating(data: Observations, posterior: Posterior, classes: int) -> Work
     width = data.matched.shape[1] if few else basis.size
     kind = torch.complex64 if few else torch.float32
     sums = torch.zeros(classes * len(angles) if few else classes, width, dtype=kind, device=device)
-    for start in range(0, len(posterior.particle), PORTION):
-        part = slice(start, start + PORTION)
+    # As real numbers: complex ones are added up ten times slower.
+    plain = torch.view_as_real(sums).flatten(1) if few else sums
+    at_once = max(1, (PORTION if device.type == "cpu" else PORTION_CARD) // data.matched.shape[1])
+    for part in portions(len(posterior.particle), at_once):
         rows, weight = posterior.particle[part], posterior.weight[part, None]
         y = data.moved(rows, posterior.shift[part])
         if not few:
             y = basis.rotate(basis.analyse(y), posterior.psi[part])
-        sums.index_add_(0, place[part], y * weight)
-        yield min(1.0, (start + PORTION) / len(posterior.particle))
+        y = y * weight
+        plain.index_add_(0, place[part], torch.view_as_real(y).flatten(1) if few else y)
+        yield part.stop / len(posterior.particle)
     if few:
         turned = basis.rotate(basis.analyse(sums), angles.repeat(classes))
         sums = turned.reshape(classes, len(angles), basis.size).sum(1)

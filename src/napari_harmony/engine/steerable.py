@@ -10,11 +10,11 @@ order ``m`` by ``exp(-i m psi)``, without interpolation.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import jv
 
 from napari_harmony.engine.work import Work, finish
 
@@ -43,6 +43,15 @@ class Band:
     def radius(self) -> torch.Tensor:
         """Modulus of the frequency, (f,), in cycles per box."""
         return torch.hypot(self.fx, self.fy)
+
+    def phase(self, shift: torch.Tensor, box: int) -> torch.Tensor:
+        """Phase (..., f) in radian that a shift (..., 2) in pixels (x, y) of a ``box`` gives each sample."""
+        return (-2 * torch.pi / box) * (shift[..., :1] * self.fx + shift[..., 1:] * self.fy)
+
+
+def unit(phase: torch.Tensor) -> torch.Tensor:
+    """Complex numbers of modulus 1 (three times faster than ``torch.polar`` on a processor)."""
+    return torch.complex(phase.cos(), phase.sin())
 
 
 def half_plane(box: int, limit: float, device: torch.device | str = "cpu") -> Band:
@@ -92,23 +101,24 @@ class SteerableBasis:
         """Coefficients (..., size) of images given by complex samples (..., f), centred on the origin."""
         even = samples.real @ self.even
         odd = samples.imag @ self.odd
-        return torch.cat([even, odd], dim=-1)[..., self._gather()]
+        return torch.cat([even, odd], dim=-1)[..., self._gather]
 
     def synthesise(self, coefficients: torch.Tensor) -> torch.Tensor:
         """Complex samples (..., f) of the images with these coefficients; the adjoint of :meth:`analyse`."""
-        inverse = torch.empty_like(self._gather())
-        inverse[self._gather()] = torch.arange(self.size, device=coefficients.device)
-        pairs = coefficients[..., inverse]
-        split = self.even.shape[1]
-        return torch.complex(pairs[..., :split] @ self.even.T, pairs[..., split:] @ self.odd.T) / 2
+        even, odd = self.by_parity(coefficients)
+        return torch.complex(even @ self.even.T, odd @ self.odd.T) / 2
+
+    def by_parity(self, coefficients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Coefficients (..., size) of even and of odd orders, in the order of the columns of ``even`` and ``odd``."""
+        pairs, split = coefficients[..., self._scatter], self.even.shape[1]
+        return pairs[..., :split], pairs[..., split:]
 
     def rotate(self, coefficients: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
         """Coefficients of the images turned by ``angle`` (radian, broadcast against the leading dimensions).
 
         Positive turns x towards y, as RELION's psi turns the image onto its reference.
         """
-        phase = -self.order * angle[..., None]
-        turned = self.to_complex(coefficients) * torch.polar(torch.ones_like(phase), phase)
+        turned = self.to_complex(coefficients) * unit(-self.order * angle[..., None])
         return self.to_real(turned)
 
     def to_complex(self, coefficients: torch.Tensor) -> torch.Tensor:
@@ -135,6 +145,12 @@ class SteerableBasis:
             power += (c[..., of_m] @ self.radial[of_m].to(c.dtype)).abs() ** 2
         return power
 
+    @cached_property
+    def _scatter(self) -> torch.Tensor:
+        """Where each of [even pairs, odd pairs] stands among the real coefficients."""
+        return self._gather.argsort()
+
+    @cached_property
     def _gather(self) -> torch.Tensor:
         """Where each real coefficient stands in [even pairs, odd pairs]."""
         n, zero = len(self.order), int((self.order == 0).sum())
@@ -160,9 +176,13 @@ def build_basis(box: int, radius: float, limit: float, device: torch.device | st
     nodes, weights = _gauss_legendre(0.0, limit, 2 * int(np.ceil(limit)) + 24)
     orders, radials, columns = [], [], []
     highest = int(2 * np.pi * limit * radius / box) + 8
+    r, w = _gauss_legendre(0.0, radius / box, 64)
+    every = bessel(highest, 2 * np.pi * np.concatenate([nodes, rho])[:, None] * r)
+    kernel = 2 * np.pi * np.sqrt(w * r)
+    yield 0.5
     for m in range(highest):
-        at_nodes, at_samples = _radial_functions(m, radius / box, nodes, weights, rho)
-        yield m / highest
+        at_nodes, at_samples = _radial_functions(every[m] * kernel, nodes, weights)
+        yield 0.5 + 0.5 * m / highest
         if at_nodes.shape[1] == 0:
             if m > 4:
                 break
@@ -207,13 +227,42 @@ def _gauss_legendre(low: float, high: float, count: int) -> tuple[NDArray[np.flo
 
 
 def _radial_functions(
-    m: int, radius: float, nodes: NDArray[np.float64], weights: NDArray[np.float64], rho: NDArray[np.float64]
+    kernel: NDArray[np.float64], nodes: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Radial eigenfunctions of order ``m``: at the nodes (times sqrt of their weight) and at frequencies ``rho``."""
-    r, w = _gauss_legendre(0.0, radius, 64)
-    kernel = 2 * np.pi * np.sqrt(w * r)[None, :]
-    left = np.sqrt(weights * nodes)
-    u, s, vt = np.linalg.svd(left[:, None] * jv(m, 2 * np.pi * nodes[:, None] * r) * kernel, full_matrices=False)
+    """Radial functions of one order: at the nodes (times sqrt of their weight) and at further frequencies.
+
+    ``kernel`` (nodes + frequencies, points) leads from space to frequency. Most of the eigenvalues that are kept are 1
+    to rounding, so that the decomposition leaves open which functions span their space, and in what they differ from
+    machine to machine. Of that space those are taken that are narrowest in frequency.
+    """
+    u, s, vt = np.linalg.svd(np.sqrt(weights * nodes)[:, None] * kernel[: len(nodes)], full_matrices=False)
     keep = s**2 > CONCENTRATION
-    at_samples = (jv(m, 2 * np.pi * rho[:, None] * r) * kernel) @ (vt[keep].T / s[keep])
-    return u[:, keep], at_samples
+    u, dual = u[:, keep], vt[keep].T / s[keep]
+    turn = np.linalg.eigh(u.T @ (nodes[:, None] * u))[1]
+    at_nodes = u @ turn
+    turn *= np.sign(at_nodes[np.abs(at_nodes).argmax(0), np.arange(len(turn))])
+    return u @ turn, kernel[len(nodes) :] @ (dual @ turn)
+
+
+def bessel(orders: int, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Bessel functions of the first kind J_0 ... J_(orders - 1) at ``x`` > 0, (orders, ...).
+
+    All orders at once by Miller's downward recurrence (Olver 1964), many times faster than one by one.
+    """
+    flat = x.ravel()
+    # From an order where J is 0 at all points to double precision.
+    start = max(orders, int(flat.max() + 12 * np.cbrt(flat.max()))) + 30
+    found = np.zeros((orders, len(flat)))
+    above, here, total = np.zeros_like(flat), np.full_like(flat, 1e-280), np.zeros_like(flat)
+    for m in range(start, 0, -1):
+        above, here = here, (2 * m / flat) * here - above
+        huge = np.flatnonzero(np.abs(here) > 1e200)
+        if len(huge):
+            for values in (above, here, total):
+                values[huge] *= 1e-200
+            found[m:, huge] *= 1e-200
+        if m <= orders:
+            found[m - 1] = here
+        if m % 2:
+            total += (2 if m > 1 else 1) * here
+    return (found / total).reshape(orders, *x.shape)
