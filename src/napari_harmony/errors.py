@@ -22,5 +22,9 @@ class InferenceError(HarmonyError):
     """
 
 
+class TeamBroken(InferenceError):
+    """Another of the processes that compute one run together does not answer any more."""
+
+
 class InputWarning(UserWarning):
     """The user's input was read, but something in it deserves a look; ``warnings.warn`` carries one sentence."""

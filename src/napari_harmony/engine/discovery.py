@@ -26,7 +26,6 @@ from napari_harmony.engine.search import (
     Posterior,
     Sums,
     Templates,
-    accumulate,
     accumulating,
     expect,
     maximise,
@@ -36,6 +35,7 @@ from napari_harmony.engine.seeding import seed_templates
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.steerable import SteerableBasis
 from napari_harmony.engine.subsets import split as split_halves
+from napari_harmony.engine.team import ALONE, Team
 from napari_harmony.engine.work import StagedWork, Work, finish, named, portion, shares
 
 
@@ -70,12 +70,26 @@ class Search:
         generator: torch.Generator,
         transforms: tuple[str, ...] = ("rotation", "translation"),
         enough: Enough | None = None,
+        team: Team = ALONE,
     ) -> None:
-        self.transforms, self.enough = transforms, enough or Enough()
+        self.transforms, self.enough, self.team = transforms, enough or Enough(), team
         self.prepared, self.arithmetic, self.generator = prepared, arithmetic, generator
         self.geometry: Geometry = prepared.geometry
         self.device = prepared.samples.device
         self.sigma = max(1.0, self.geometry.max_shift / 3)
+        self._observed: Observations | None = None
+
+    @property
+    def rows(self) -> slice:
+        """The particles that this process looks at."""
+        return self.team.share(len(self.prepared))
+
+    def observe(self, basis: SteerableBasis) -> Observations:
+        """The particles of this process on a band; the last band is kept."""
+        if self._observed is None or self._observed.basis is not basis:
+            self._observed = None  # before there are two
+            self._observed = self.prepared.subset(self.rows).observe(basis)
+        return self._observed
 
     def costs(self, operations: Iterable[Counts]) -> list[tuple[float, float]]:
         """Portions of a stage in proportion to what its steps are expected to take."""
@@ -88,7 +102,8 @@ class Search:
 
     def part(self, rows: torch.Tensor) -> Search:
         """The search on some of the particles."""
-        return Search(self.prepared.subset(rows), self.arithmetic, self.generator, self.transforms, self.enough)
+        also = (self.transforms, self.enough, self.team)
+        return Search(self.prepared.subset(rows), self.arithmetic, self.generator, *also)
 
     def basis(self, limit: float) -> SteerableBasis:
         """The basis up to ``limit`` cycles per mask diameter (at most to just below Nyquist)."""
@@ -124,14 +139,32 @@ class Search:
         if local and near is not None:
             best = near.best()
             centre = best.shift
-        data = self.prepared.observe(basis)
-        return (yield from expect(data, templates, self.grid(basis, local), centre, self.arithmetic))
+        data, rows = self.observe(basis), self.rows
+        found = yield from expect(data, templates, self.grid(basis, local), centre[rows], self.arithmetic)
+        return self.team.gather(replace(found, particle=found.particle + rows.start))
+
+    def average(self, basis: SteerableBasis, posterior: Posterior, classes: int) -> Work[Sums]:
+        """What all particles say of each class in the poses of ``posterior``."""
+        mine = posterior if self.team.size == 1 else posterior.subset(self._numbers())
+        return self.team.sum((yield from accumulating(self.observe(basis), mine, classes)))
+
+    def _scores(
+        self, basis: SteerableBasis, before: Posterior, after: Posterior, sums: Sums, templates: Templates
+    ) -> torch.Tensor:
+        """Scores (n, k) by which classes are weighed."""
+        if self.team.size > 1:
+            before, after = before.subset(self._numbers()), after.subset(self._numbers())
+        return self.team.gather(fair_scores(self.observe(basis), before, after, sums, templates))
+
+    def _numbers(self) -> torch.Tensor:
+        """Of the particles that this process looks at."""
+        return torch.arange(self.rows.start, self.rows.stop, device=self.device)
 
     def seed(self, classes: int, stage: Stage) -> Work[Templates]:
         """First templates on the band of ``stage``."""
         basis = self.basis(stage.limit)
         data = self.prepared.observe(basis)
-        return (yield from seed_templates(data, classes, self.grid(basis, False), self.generator))
+        return (yield from seed_templates(data, classes, self.grid(basis, False), self.generator, self.team))
 
     def explore(self, classes: int, plan: Plan) -> Work[Posterior]:
         """Search from random particles to ``classes`` classes."""
@@ -151,13 +184,12 @@ class Search:
             if done and self.enough.leave_out(*FEWER_ITERATIONS):
                 break
             basis = self.basis(stage.limit)
-            data = self.prepared.observe(basis)
             for _ in range(stage.iterations):
                 if done and self.enough.leave_out(*FEWER_ITERATIONS):
                     break
                 begin, end = next(spans)
                 if posterior is not None:
-                    sums = yield from portion(accumulating(data, posterior, classes), begin, begin)
+                    sums = yield from portion(self.average(basis, posterior, classes), begin, begin)
                     templates = maximise(basis, sums)
                 assert templates is not None
                 found = yield from portion(self.expect(templates, basis, stage.local, posterior), begin, end)
@@ -181,20 +213,19 @@ class Search:
         spans = iter(self.costs(self.problem.weighings(len(self.prepared), many, wanted, bands)))
         for i, limit in enumerate(bands):
             basis = self.basis(limit)
-            data = self.prepared.observe(basis)
             for divide in (False, True, False) if i == 0 else (True, False):
                 if divide and self.enough.leave_out(*NO_SPLIT):
                     return posterior, left
                 if divide:
-                    posterior = split(data, posterior, maximise(basis, accumulate(data, posterior, left)))
-                    left *= 2
+                    templates = maximise(basis, finish(self.average(basis, posterior, left)))
+                    posterior, left = split(self.prepared.observe(basis), posterior, templates), 2 * left
                 begin, end = next(spans)
-                sums = yield from portion(accumulating(data, posterior, left), begin, begin)
+                sums = yield from portion(self.average(basis, posterior, left), begin, begin)
                 templates = maximise(basis, sums)
                 after = yield from portion(self.expect(templates, basis, True, posterior), begin, end)
-                scores = fair_scores(data, posterior, after, sums, templates)
+                scores = self._scores(basis, posterior, after, sums, templates)
                 # A split is first tried out: half-way classes are only dropped below what is wanted once they moved.
-                kept = list(range(left)) if divide else eliminate(scores, classes)
+                kept = list(range(left)) if divide else self.team.of_first(eliminate(scores, classes))
                 posterior, left = centred(relabel(after, kept, left), len(kept)), len(kept)
                 yield self.preview(templates, basis, after, i)
         return posterior, left
@@ -270,7 +301,7 @@ def discover(
     if compared:
         verdict = yield from named("comparing halves", _compare(search, posterior, rows, halves, checks, plan))
     basis = search.basis(np.inf)
-    summing = portion(accumulating(search.prepared.observe(basis), posterior, kept), 1.0, 1.0)
+    summing = portion(search.average(basis, posterior, kept), 1.0, 1.0)
     sums = yield from named("comparing halves", summing)
     if verdict is None:
         nothing = torch.zeros(len(search.prepared), dtype=torch.bool)
@@ -284,7 +315,7 @@ def discover(
 def _placed(search: Search, half: Search, found: Posterior, plan: Plan) -> Work[Posterior]:
     """All particles on the classes that were ``found`` in one half of them."""
     basis, classes = search.basis(plan.explore[0].limit), found.class_score.shape[1]
-    templates = maximise(basis, accumulate(half.prepared.observe(basis), found, classes))
+    templates = maximise(basis, finish(half.average(basis, found, classes)))
     return centred((yield from portion(search.expect(templates, basis, False, None), 0.0, 0.3)), classes)
 
 
@@ -307,21 +338,20 @@ def _compare(
     """Correlate the halves' averages, and score each half's particles under the other half's classes and decoys."""
     coarse, fine = search.basis(plan.settle[-1]), search.basis(np.inf)
     joint, classes = posterior.best().label, posterior.class_score.shape[1]
-    target = maximise(coarse, accumulate(search.prepared.observe(coarse), posterior, classes))
+    target = maximise(coarse, finish(search.average(coarse, posterior, classes)))
     placed: list[Sums] = []
     for half, (found, _), part in zip(halves, checks, rows, strict=True):
         work = _onto(search, target, coarse, half, found, joint[part.to(joint.device)])
         begin = 0.1 * len(placed)
         turned = yield from portion(work, begin, begin + 0.05)
-        summing = accumulating(half.prepared.observe(fine), turned, classes)
-        placed.append((yield from portion(summing, begin + 0.05, begin + 0.1)))
+        placed.append((yield from portion(half.average(fine, turned, classes), begin + 0.05, begin + 0.1)))
     grid = pose_grid(180, 2.0, 0.5, search.sigma, search.device)
     comparison = compare_halves(fine, search.geometry.box, placed[0], placed[1], grid, search.generator)
     agreement = yield from portion(comparison, 0.2, 0.3)
     evidence, decoy = [], []
     for i, half in enumerate(halves):
         (found, _), (others, count) = checks[i], checks[1 - i]
-        templates = maximise(coarse, accumulate(halves[1 - i].prepared.observe(coarse), others, count))
+        templates = maximise(coarse, finish(halves[1 - i].average(coarse, others, count)))
         false = decoy_templates(coarse, templates, search.generator)
         middle = 0.3 + 0.35 * i
         real = yield from portion(half.expect(templates, coarse, True, found), middle, middle + 0.17)
@@ -340,7 +370,7 @@ def _onto(
     of its own, so that as few as possible are left without a half, and as many particles as can be stay in theirs.
     """
     count = found.class_score.shape[1]
-    sums = accumulate(half.prepared.observe(basis), found, count)
+    sums = finish(half.average(basis, found, count))
     averages = Observations(basis.synthesise(sums.total), sums.power, basis, search.geometry.box)
     grid = pose_grid(8 * int(np.ceil(basis.band.limit)), search.geometry.max_shift, 1.0, 1e3, search.device)
     even = replace(target, log_share=torch.zeros_like(target.log_share))

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from threading import Event
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from napari_harmony.engine.team import Team
 
 #: What is left out where a search is to end early, and how it is said.
 FEWER_ITERATIONS = ("iterations", "classes and poses were searched for in fewer iterations than planned")
@@ -22,10 +26,11 @@ class Enough:
     Parameters
     ----------
     asked : set, from whichever thread, by who has seen enough; None where nobody can ask
+    team : processes that must take the same decisions: all do what the first one is asked for
     """
 
-    def __init__(self, asked: Event | None = None) -> None:
-        self._asked = asked
+    def __init__(self, asked: Event | None = None, team: Team | None = None) -> None:
+        self._asked, self._team = asked, team
         self._left_out: dict[str, str] = {}
 
     def leave_out(self, what: str, said: str) -> bool:
@@ -36,7 +41,8 @@ class Enough:
         what : names it, so that it is reported once
         said : the report, part of a sentence
         """
-        if self._asked is None or not self._asked.is_set():
+        asked = self._asked is not None and self._asked.is_set()
+        if not (asked if self._team is None else self._team.agreed(asked)):
             return False
         self._left_out[what] = said
         return True

@@ -54,7 +54,7 @@ class FineTuning(Run):
         found, _, _ = yield from self.placed(usable, model)
         fresh, seeds = self.lesson(usable, found)
         card = _card(model.card, fresh)
-        state = training_state(self.folder, self.resume)
+        state = training_state(self.folder, self.resume, self.team)
         work = train_network(
             *network_input(usable, card.box),
             card,
@@ -65,6 +65,7 @@ class FineTuning(Run):
             enough=self.enough,
             start=model.network,
         )
+            team=self.team,
         tuned = yield from self.clock.follow("training", work)
         proposals = yield from self.clock.follow("proposing", propose(tuned, usable))
         finishing = self._finish(usable, rows, found, found.basis, proposals)

@@ -24,6 +24,7 @@ from napari_harmony.engine.insight import Traces
 from napari_harmony.engine.preprocess import Prepared
 from napari_harmony.engine.schedule import BATCH, NETWORK_BOX, epochs
 from napari_harmony.engine.settings import Settings
+from napari_harmony.engine.team import ALONE, Team
 from napari_harmony.engine.train import TrainSettings, TrainStep, train
 from napari_harmony.engine.train_state import TrainState
 from napari_harmony.engine.work import Work, finish, shares
@@ -98,15 +99,19 @@ def train_network(
     traces: Traces | None = None,
     enough: Enough | None = None,
     start: PoseNetwork | VolumePoseNetwork | None = None,
+    team: Team = ALONE,
 ) -> Work[HarmonyModel]:
     """Train the network of a card, from the state in ``state_file`` where there is one; arguments as for ``train``.
 
     ``traces`` takes up what the steps log. The training ends after any batch where there was ``enough`` of it.
     """
-    resume = TrainState.load(state_file) if state_file is not None and state_file.exists() else None
+    resume = None
+    if state_file is not None and team.agreed(state_file.exists()):
+        resume = TrainState.load(state_file)
+        team.wait()  # until all have read it, for the first process soon writes another
 
     def keep(state: TrainState) -> None:
-        if state_file is not None:
+        if state_file is not None and team.first:
             state.save(state_file)
 
     run = train(
@@ -119,6 +124,7 @@ def train_network(
         resume=resume,
         on_epoch=keep,
         start=start,
+        team=team,
     )
     network, passes = yield from _said(run, traces, enough or Enough(), card.epochs)
     return HarmonyModel(network, replace(card, epochs=passes))
@@ -150,30 +156,31 @@ def _said(
             return step.network.eval(), step.epoch
 
 
-def training_state(folder: Path | None, resume: bool) -> Path | None:
+def training_state(folder: Path | None, resume: bool, team: Team = ALONE) -> Path | None:
     """The file of a training's state; that of an earlier run goes where this one does not resume it."""
     if folder is None:
         return None
-    folder.mkdir(parents=True, exist_ok=True)
     state = folder / "training.safetensors"
-    if not resume:
-        state.unlink(missing_ok=True)
+    if team.first:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not resume:
+            state.unlink(missing_ok=True)
     return state
 
 
-def propose(model: HarmonyModel, prepared: Prepared) -> Work[Proposals]:
+def propose(model: HarmonyModel, prepared: Prepared, team: Team = ALONE) -> Work[Proposals]:
     """Content and pose hypotheses for every particle, in one pass."""
     from napari_harmony.models.encoding import join_proposals
 
     assert isinstance(model.network, PoseNetwork)
     parts, batch = [], 1024
-    network = model.network.to(prepared.samples.device)
-    for start in range(0, len(prepared), batch):
-        rows = torch.arange(start, min(start + batch, len(prepared)), device=prepared.samples.device)
+    network, mine = model.network.to(prepared.samples.device), team.share(len(prepared))
+    for start in range(mine.start, mine.stop, batch):
+        rows = slice(start, min(start + batch, mine.stop))
         images, _ = network_input(prepared.subset(rows), model.card.box)
         parts.append(network.propose(images))
-        yield min(1.0, (start + batch) / len(prepared))
-    return join_proposals(parts)
+        yield (rows.stop - mine.start) / (mine.stop - mine.start)
+    return team.gather(join_proposals(parts))
 
 
 def content_mixture(content: np.ndarray, label: np.ndarray, classes: int) -> ContentMixture:

@@ -61,9 +61,9 @@ class Prepared:
     def __len__(self) -> int:
         return len(self.samples)
 
-    def subset(self, rows: torch.Tensor) -> Prepared:
-        """Some of the particles."""
-        chosen = rows.cpu().numpy()
+    def subset(self, rows: torch.Tensor | slice) -> Prepared:
+        """Some of the particles; consecutive ones are not copied."""
+        chosen = rows if isinstance(rows, slice) else rows.cpu().numpy()
         return replace(
             self,
             samples=self.samples[rows],

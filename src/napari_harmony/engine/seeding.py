@@ -6,20 +6,23 @@ import numpy as np
 import torch
 
 from napari_harmony.engine.search import Grid, Observations, Sums, Templates, signal_variance, wiener
+from napari_harmony.engine.team import ALONE, Team
 from napari_harmony.engine.work import Work
 
 #: Particles among which seeds are looked for; more of them find no better ones.
 CANDIDATES = 1000
 
 
-def seed_templates(data: Observations, classes: int, grid: Grid, generator: torch.Generator) -> Work[Templates]:
+def seed_templates(
+    data: Observations, classes: int, grid: Grid, generator: torch.Generator, team: Team = ALONE
+) -> Work[Templates]:
     """As many templates as ``classes``, each a denoised particle that those before explain badly."""
     rows = torch.randperm(len(data), generator=generator)[:CANDIDATES].to(data.matched.device)
     pool, basis = data.subset(rows), data.basis
-    shift = grid.shift[None].expand(len(pool), -1, -1)
-    every = torch.arange(len(pool), device=rows.device)[:, None]
-    y = torch.cat([pool.coefficients(every[part], shift[part]) for part in every[:, 0].split(256)])
-    still = pool.coefficients(every[:, 0], torch.zeros(len(pool), 2, device=rows.device))
+    every = torch.arange(len(pool), device=rows.device)
+    mine = every[team.share(len(pool))]
+    y = torch.cat([pool.coefficients(part[:, None], grid.shift[None]) for part in mine.split(256)])
+    still = pool.coefficients(every, torch.zeros(len(pool), 2, device=rows.device))
     variance = signal_variance(basis, Sums(still, pool.ctf_power, torch.ones(len(pool), device=rows.device)))
     denoised = wiener(basis, still, pool.ctf_power, variance)
     best = torch.full((len(pool),), -torch.inf, device=rows.device)
@@ -28,7 +31,7 @@ def seed_templates(data: Observations, classes: int, grid: Grid, generator: torc
         template = denoised[chosen[-1]]
         turned = basis.rotate(template.expand(len(grid.psi), -1), -grid.psi)
         norm = pool.ctf_power @ basis.radial_power(template)
-        best = torch.maximum(best, (y @ turned.T).amax(dim=(1, 2)) - 0.5 * norm)
+        best = torch.maximum(best, team.gather((y @ turned.T).amax(dim=(1, 2))) - 0.5 * norm)
         distance = (torch.quantile(best, 0.98) - best).clamp_min(0) ** 2
         distance[chosen] = 0
         if distance.sum() <= 0:

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from napari_harmony.engine.recipes import Recipe, recipe_for
 from napari_harmony.engine.schedule import BATCH
+from napari_harmony.engine.shared_norm import shared_norms
+from napari_harmony.engine.team import ALONE, Team
 from napari_harmony.engine.train_state import TrainState, restore, snapshot
 from napari_harmony.errors import InferenceError, InputError
 from napari_harmony.models import (
@@ -27,6 +29,7 @@ from napari_harmony.objectives import (
     Context,
     SeedPoses,
     SeedVolumes,
+    Share,
     Views,
     VolumeContext,
     make_branches,
@@ -87,6 +90,7 @@ def train(
     resume: TrainState | None = None,
     on_epoch: Callable[[TrainState], None] | None = None,
     start: Network | None = None,
+    team: Team = ALONE,
 ) -> Generator[TrainStep, None, Any]:
     """Train the network that ``card`` describes.
 
@@ -103,6 +107,7 @@ def train(
     resume : a state that ``on_epoch`` was given by a training with the same arguments
     on_epoch : called at the end of every epoch with a state that can be resumed from
     start : a network of the same card to begin with, in place of random weights; it stays as it is
+    team : processes that share every batch out among them; objectives that compare particles are learned by each alone
 
     Yields
     ------
@@ -141,17 +146,21 @@ def train(
         first = restore(resume, network, optimiser, recipe.objective)
     own_order = _own_order(images)
     portions = max(1, round(len(images) / settings.batch))
-    run = _Run(network, optimiser, recipe, total=epochs * portions)
-    for epoch in range(first, epochs):
-        network.train()
-        generator = torch.Generator(device).manual_seed(1_000_003 * card.seed + epoch)
-        shuffle = torch.randperm(len(images), generator=torch.Generator().manual_seed(1_000_003 * card.seed + epoch))
-        for portion, rows in enumerate(own_order[shuffle].tensor_split(portions)):
-            done = epoch * portions + portion
-            loss, parts = run.step(_take(images, ctf_magnitude, seeds, rows, device), done, generator)
-            yield TrainStep(done + 1, run.total, epoch, epochs, loss, parts, network)
-        if on_epoch is not None:
-            on_epoch(snapshot(epoch + 1, network, optimiser, recipe.objective))
+    # A batch is shared out where all terms allow it, and where everybody gets something to normalise.
+    team = team if recipe.objective.one_by_one and len(images) // portions >= 2 * team.size else ALONE
+    run = _Run(network, optimiser, recipe, epochs * portions, team)
+    with shared_norms(network, team):
+        for epoch in range(first, epochs):
+            network.train()
+            seed = 1_000_003 * card.seed + epoch
+            generator = torch.Generator(device).manual_seed(seed)
+            shuffle = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+            for portion, rows in enumerate(own_order[shuffle].tensor_split(portions)):
+                done = epoch * portions + portion
+                loss, parts = run.step(_take(images, ctf_magnitude, seeds, rows, device), done, generator)
+                yield TrainStep(done + 1, run.total, epoch, epochs, loss, parts, network)
+            if on_epoch is not None:
+                on_epoch(snapshot(epoch + 1, network, optimiser, recipe.objective))
     network.eval()
     return network
 
@@ -164,14 +173,18 @@ class _Run:
     optimiser: torch.optim.Optimizer
     recipe: Recipe
     total: int
+    team: Team
 
     def step(self, batch: Batch, done: int, generator: torch.Generator) -> tuple[float, dict[str, float]]:
         """Learn from one batch; ``done`` steps came before."""
         progress = done / self.total
+        share = Share(self.team.share(len(batch)), len(batch))
+        if self.team.size > 1:
+            batch = batch.only(share.rows)
         rate = self.optimiser.defaults["lr"] * self.recipe.rate_factor(progress)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        applied = self.recipe.sample_copy(len(batch), generator)
+        applied = share.of(lambda n: self.recipe.sample_copy(n, generator))
         context = look(
             self.network,
             batch,
@@ -182,12 +195,27 @@ class _Run:
             generator=generator,
         )
         loss, parts = self.recipe.objective(context)
-        if not math.isfinite(value := float(loss.detach())):
-            raise InferenceError(f"Training diverged: the loss is {value} after {done} steps; train with another seed.")
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        (share.weight * loss).backward()
+        said = torch.stack([loss.detach(), *(part.detach().to(loss) for part in parts.values())])
+        values = self._together(share.weight * said).tolist()
+        if not math.isfinite(values[0]):
+            raise InferenceError(
+                f"Training diverged: the loss is {values[0]} after {done} steps; train with another seed."
+            )
         self.optimiser.step()
-        return value, {name: float(part) for name, part in parts.items()}
+        return values[0], dict(zip(parts, values[1:], strict=True))
+
+    def _together(self, said: Tensor) -> Tensor:
+        """Values summed over the processes, and with them, in one message, the gradients."""
+        if self.team.size == 1:
+            return said
+        learned = [p for group in self.optimiser.param_groups for p in group["params"] if p.grad is not None]
+        flat = self.team.sum(torch.cat([said, *(p.grad.flatten() for p in learned)]))
+        told, *gradients = flat.split([len(said), *(p.numel() for p in learned)])
+        for parameter, gradient in zip(learned, gradients, strict=True):
+            parameter.grad.copy_(gradient.view_as(parameter))
+        return told
 
 
 def look(network: Network, batch: Batch, applied: Any, **state: Any) -> Views:
@@ -198,7 +226,7 @@ def look(network: Network, batch: Batch, applied: Any, **state: Any) -> Views:
         branches = published_volume_branches if published else make_volume_branches
         own, moved = branches(network, batch, applied, generator)
         return VolumeContext(network, batch, own, moved, **state)
-    original, copy = make_branches(network, batch.images, applied, generator)
+    original, copy = make_branches(network, batch.images, applied, generator, batch.portion)
     return Context(network, batch, original, copy, **state)
 
 

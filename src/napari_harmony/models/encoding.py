@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -40,9 +41,12 @@ class Encoding:
         """The hypotheses as poses, (n, h)."""
         return pose_of(self.values)
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """A content code (n, d) drawn from the posterior, differentiable in its mean and variance."""
-        return drawn(self.content_mean, self.content_log_variance, generator)
+    def sample(self, generator: torch.Generator | None = None, normal: Callable[..., Tensor] = torch.randn) -> Tensor:
+        """A content code (n, d) drawn from the posterior, differentiable in its mean and variance.
+
+        ``normal`` draws the noise, as ``torch.randn`` does.
+        """
+        return drawn(self.content_mean, self.content_log_variance, generator, normal)
 
     def surprise(self, target: Pose2D, angle_width: float, shift_width: float) -> Tensor:
         """Minus log density (n,) of poses (n,) under the hypotheses and their odds, without its constants.
@@ -55,9 +59,14 @@ class Encoding:
         return -torch.logsumexp(torch.log_softmax(self.logits, dim=1) - misfit, dim=1)
 
 
-def drawn(mean: Tensor, log_variance: Tensor, generator: torch.Generator | None) -> Tensor:
+def drawn(
+    mean: Tensor,
+    log_variance: Tensor,
+    generator: torch.Generator | None,
+    normal: Callable[..., Tensor] = torch.randn,
+) -> Tensor:
     """A sample (n, d) of Gaussians, differentiable in their means and variances."""
-    noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=torch.float32)
+    noise = normal(mean.shape, generator=generator, device=mean.device, dtype=torch.float32)
     return mean + noise * (0.5 * log_variance).exp()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -36,9 +37,12 @@ class VolumeEncoding:
             self.content_mean[rows], self.content_log_variance[rows], self.pose[rows], self.logits[rows], pooled
         )
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """A content code (n, d) drawn from the posterior, differentiable in its mean and variance."""
-        return drawn(self.content_mean, self.content_log_variance, generator)
+    def sample(self, generator: torch.Generator | None = None, normal: Callable[..., Tensor] = torch.randn) -> Tensor:
+        """A content code (n, d) drawn from the posterior, differentiable in its mean and variance.
+
+        ``normal`` draws the noise, as ``torch.randn`` does.
+        """
+        return drawn(self.content_mean, self.content_log_variance, generator, normal)
 
     def surprise(self, target: Pose3D, angle_width: float, shift_width: float) -> Tensor:
         """Minus log density (n,) of poses (n,) under the hypotheses and their odds, without its constants.

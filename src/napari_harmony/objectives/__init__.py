@@ -1,7 +1,7 @@
 """What a network is trained for: terms behind one protocol, summed to an objective. Loads torch."""
 
 from napari_harmony.objectives.added import added_term
-from napari_harmony.objectives.context import Context, make_branches, mixed_precision
+from napari_harmony.objectives.context import Context, make_branches
 from napari_harmony.objectives.cross_contrastive import ContentAgreement, ContentPrior, ContrastTarget, PoseTarget
 from napari_harmony.objectives.data import Batch, Branch
 from napari_harmony.objectives.diffusion import DiffusionFeedback, LoopSettings
@@ -17,6 +17,7 @@ from napari_harmony.objectives.loocc import LeaveOneOutCycle
 from napari_harmony.objectives.reconstruction import Reconstruction
 from napari_harmony.objectives.rehearsal import Rehearsal
 from napari_harmony.objectives.seeds import SeedPoses, SeedVolumes
+from napari_harmony.objectives.share import Share
 from napari_harmony.objectives.term import Objective, Term, Weight
 from napari_harmony.objectives.views import Views
 from napari_harmony.objectives.volume_context import VolumeContext, VolumeFit, make_volume_branches, random_poses
@@ -43,6 +44,7 @@ __all__ = [
     "Rehearsal",
     "SeedPoses",
     "SeedVolumes",
+    "Share",
     "Term",
     "Views",
     "VolumeContext",
@@ -51,7 +53,6 @@ __all__ = [
     "added_term",
     "make_branches",
     "make_volume_branches",
-    "mixed_precision",
     "published_copy",
     "published_gamma",
     "published_volume_branches",

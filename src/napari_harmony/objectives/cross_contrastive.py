@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ class ContentAgreement(Term[Views]):
 
     weight: Weight = Weight(0.1, full=0.3)
     name: str = "content agreement"
+    one_by_one: ClassVar[bool] = True
 
     def __call__(self, context: Views) -> tuple[Tensor, dict[str, Tensor]]:
         a, b = context.original.encoding, context.copy.encoding
@@ -43,6 +44,7 @@ class ContentPrior(Term[Views]):
 
     weight: Weight = Weight(0.1, full=0.3)
     name: str = "content prior"
+    one_by_one: ClassVar[bool] = True
 
     def __call__(self, context: Views) -> tuple[Tensor, dict[str, Tensor]]:
         total = torch.zeros((), device=context.batch.images.device)
@@ -74,6 +76,7 @@ class PoseTarget(Term[Views]):
     last_shift: float = 0.02
     settled: float = 0.6
     name: str = "pose"
+    one_by_one: ClassVar[bool] = True
 
     def __call__(self, context: Views) -> tuple[Tensor, dict[str, Tensor]]:
         target, trust = self._target(context)
@@ -119,6 +122,7 @@ class ContrastTarget(Term[Context]):
 
     weight: Weight = Weight(1.0)
     name: str = "contrast"
+    one_by_one: ClassVar[bool] = True
 
     def __call__(self, context: Context) -> tuple[Tensor, dict[str, Tensor]]:
         contrast = Contrast()

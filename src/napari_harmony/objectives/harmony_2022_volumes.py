@@ -68,7 +68,7 @@ def published_volume_branches(
         copies = _samples_of(moved_volumes(volumes_from(batch.images, network.band), applied), network.band)
     samples = torch.cat([batch.images, copies])
     encoding = network.encode(samples, torch.cat([batch.ctf, batch.ctf]))
-    content = encoding.sample(generator)
+    content = encoding.sample(generator, batch.share.drawing_pairs())
     identity = Pose3D.identity(n, device=batch.images.device)
     return (
         VolumeBranch(samples[:n], identity, encoding[:n], content[:n]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -21,6 +22,7 @@ class Reconstruction(Term[Views]):
 
     weight: Weight = Weight(1.0)
     name: str = "reconstruction"
+    one_by_one: ClassVar[bool] = True
 
     def __call__(self, context: Views) -> tuple[Tensor, dict[str, Tensor]]:
         errors = [(fit.responsibility * fit.error).sum(1) for fit in context.fits]

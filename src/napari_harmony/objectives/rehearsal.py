@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -31,6 +32,7 @@ class Rehearsal(Term[Views]):
     content: float = 0.05
     widths: PoseTarget = PoseTarget()
     name: str = "rehearsal"
+    one_by_one: ClassVar[bool] = True
 
     def __call__(self, context: Views) -> tuple[Tensor, dict[str, Tensor]]:
         pose, content, encoding = context.rehearse(self.shift_spread)

@@ -44,6 +44,10 @@ class SeedPoses:
         """The seeds as poses, (n,)."""
         return Pose2D.of(self.angle, self.shift)
 
+    def __getitem__(self, rows: slice) -> SeedPoses:
+        """Consecutive ones."""
+        return self.take(torch.arange(rows.start, rows.stop, device=self.angle.device))
+
     def take(self, rows: Tensor) -> SeedPoses:
         """The seeds of some particles."""
         classes = None if self.class_posterior is None else self.class_posterior[rows]
@@ -79,6 +83,10 @@ class SeedVolumes:
     def shown(self) -> Tensor:
         """(n, b, b, b) the template of each subtomogram."""
         return self.templates[self.label]
+
+    def __getitem__(self, rows: slice) -> SeedVolumes:
+        """Consecutive ones."""
+        return self.take(torch.arange(rows.start, rows.stop, device=self.weight.device))
 
     def take(self, rows: Tensor) -> SeedVolumes:
         """The seeds of some subtomograms."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,8 @@ class Term(ABC, Generic[ViewsT]):
 
     name: str
     weight: Weight
+    #: Whether it is a mean over particles that it looks at one by one, so that a batch can be shared out.
+    one_by_one: ClassVar[bool] = False
     #: Names of terms of a recipe that this one takes the place of.
     replaces: tuple[str, ...] = ()
 
@@ -88,6 +90,11 @@ class Objective:
             parts[term.name] = value.detach()
             parts |= {f"{term.name}.{name}": part for name, part in logged.items()}
         return total, parts
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether all terms are means over particles that they look at one by one."""
+        return all(term.one_by_one for term in self.terms)
 
     def to(self, device: torch.device) -> None:
         """Move what the terms have of their own."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -94,15 +95,16 @@ class VolumeContext(Views):
 
     def _rehearsed(self, shown: Tensor, shift_spread: float) -> tuple[Pose3D, Tensor, Tensor]:
         """New poses (n,), samples (n, m) and amplitudes (n, m)."""
-        batch, generator, n = self.batch, self.generator, len(self.batch)
-        pose = random_poses(n, self.network.shape.transforms, shift_spread * self.network.shape.max_shift, generator)
-        assert batch.ctf is not None
-        amplitude = batch.ctf[torch.randperm(n, generator=generator, device=generator.device)]
+        share, generator, shape = self.batch.share, self.generator, self.network.shape
+        spread = shift_spread * shape.max_shift
+        pose = share.of(lambda n: random_poses(n, shape.transforms, spread, generator))
+        amplitude = self.batch.ctf_of_others(generator)
+        assert amplitude is not None
         drawn = posed(shown, pose.each(lambda field: field[:, None]), self.network.band)[:, 0] * amplitude
-        if "contrast" in self.network.shape.transforms:
-            spread = GAIN_SPREAD * torch.randn(n, 1, generator=generator, device=generator.device)
-            drawn = drawn * spread.exp()
-        return pose, drawn + seen_noise(amplitude, self.network.band, generator), amplitude
+        if "contrast" in shape.transforms:
+            gain = share.of(lambda n: torch.randn(n, 1, generator=generator, device=generator.device))
+            drawn = drawn * (GAIN_SPREAD * gain).exp()
+        return pose, drawn + seen_noise(amplitude, self.network.band, generator, share.drawing()), amplitude
 
     @property
     def factors(self) -> tuple[str, ...]:
@@ -175,10 +177,11 @@ def make_volume_branches(
     n = len(batch)
     assert batch.ctf is not None
     with torch.no_grad():
-        copies, amplitude = moved_copies(batch.images, batch.ctf, applied, network.band, generator)
+        normal = batch.share.drawing()
+        copies, amplitude = moved_copies(batch.images, batch.ctf, applied, network.band, generator, normal)
     samples = torch.cat([batch.images, copies])
     encoding = network.encode(samples, torch.cat([batch.ctf, amplitude]))
-    content = encoding.sample(generator)
+    content = encoding.sample(generator, batch.share.drawing_pairs())
     identity = Pose3D.identity(n, device=batch.images.device)
     return (
         VolumeBranch(samples[:n], identity, encoding[:n], content[:n]),
@@ -187,7 +190,12 @@ def make_volume_branches(
 
 
 def moved_copies(
-    samples: Tensor, amplitude: Tensor, applied: Pose3D, band: Band, generator: torch.Generator
+    samples: Tensor,
+    amplitude: Tensor,
+    applied: Pose3D,
+    band: Band,
+    generator: torch.Generator,
+    normal: Callable[..., Tensor] = torch.randn,
 ) -> tuple[Tensor, Tensor]:
     """Subtomograms turned and moved as wholes, then seen through their wedge again: samples and amplitudes (n, m).
 
@@ -202,13 +210,15 @@ def moved_copies(
     inside = _inside(amplitude, band)
     # a sample between some that hold noise and some that do not brings the share of them along, as variance
     carried = _turned_amplitude(inside.float(), rotation, band).clamp(0, 1)
-    fresh = seen_noise(amplitude, band, generator) * (1 - carried).sqrt()
+    fresh = seen_noise(amplitude, band, generator, normal) * (1 - carried).sqrt()
     return (turned + fresh) * inside, brought * inside
 
 
-def seen_noise(amplitude: Tensor, band: Band, generator: torch.Generator) -> Tensor:
-    """Complex noise (n, m) of unit variance where the wedge lets anything through."""
-    noise = torch.randn(*amplitude.shape, 2, generator=generator, device=amplitude.device)
+def seen_noise(
+    amplitude: Tensor, band: Band, generator: torch.Generator, normal: Callable[..., Tensor] = torch.randn
+) -> Tensor:
+    """Complex noise (n, m) of unit variance where the wedge lets anything through; ``normal`` draws it."""
+    noise = normal((*amplitude.shape, 2), generator=generator, device=amplitude.device)
     return torch.view_as_complex(noise * 0.5**0.5) * _inside(amplitude, band)
 
 
