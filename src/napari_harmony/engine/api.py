@@ -12,9 +12,11 @@ from typing import TypeAlias
 from napari_harmony.engine.events import Done, Event
 from napari_harmony.engine.memory import is_out_of_memory
 from napari_harmony.engine.pace import remember
+from napari_harmony.engine.portions import portions_of
 from napari_harmony.engine.rescaled import in_original_pixels, rescaled_for
 from napari_harmony.engine.run import Run
 from napari_harmony.engine.settings import Settings
+from napari_harmony.engine.streamed import StreamedRun
 from napari_harmony.engine.volumes.references import check_references
 from napari_harmony.engine.volumes.run import VolumeRun
 from napari_harmony.errors import InferenceError, InputError
@@ -117,7 +119,8 @@ def _run(
     if particles.dimensions == 3:
         return VolumeRun(particles, settings, checkpoint, resume, enough)
     settings.check_images()
-    return Run(particles, settings, checkpoint, resume, enough)
+    kind = Run if portions_of(particles, settings) is None else StreamedRun
+    return kind(particles, settings, checkpoint, resume, enough)
 
 
 def _fit(run: AnyRun) -> Events:

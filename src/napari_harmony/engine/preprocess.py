@@ -113,16 +113,12 @@ def prepare(
     count, box = len(particles), geometry.box
     samples = torch.zeros(count, box, box // 2 + 1, dtype=torch.complex64, device=device)
     flags = np.full(count, "", dtype=object)
-    spectrum = _NoiseSpectrum(geometry, device)
+    spectrum = NoiseSpectrum(geometry, device)
     keys = np.zeros(count, np.uint64)
     for start in range(0, count, BATCH):
         images = np.asarray(particles.read(range(start, min(start + BATCH, count))), dtype=np.float32)
         part = slice(start, start + len(images))
-        flags[part], keys[part] = flagged(images)
-        bad = flags[part] != ""
-        images[bad] = 0
-        normalised = _normalise(torch.as_tensor(images, device=device), geometry)
-        samples[part] = spectrum.add(normalised, torch.as_tensor(~bad, device=device))
+        samples[part], flags[part], keys[part] = transformed(images, spectrum)
         yield min(1.0, (start + len(images)) / count)
     noise = spectrum.amplitude()
     inverse = on_rings(1.0 / noise, box)
@@ -131,8 +127,23 @@ def prepare(
     usable = flags == ""
     if not usable.any():
         raise InputError(f"{name_of(particles)}: no image holds a finite signal; check the stack.")
-    ctf = _ctf(particles, geometry, device) * inverse
+    ctf = seen_through(particles.ctf, count, geometry, device) * inverse
     return Prepared(samples, ctf, noise, usable, flags, keys, geometry, subsets_of(particles))
+
+
+def transformed(
+    images: NDArray[np.float32], spectrum: NoiseSpectrum
+) -> tuple[torch.Tensor, list[str], NDArray[np.uint64]]:
+    """Normalised and Fourier-cropped samples (n, box, box // 2 + 1) of images as stored, and what ``flagged`` says.
+
+    ``spectrum`` takes up their noise, which is not divided out yet. Images that cannot be used become zero.
+    """
+    words, keys = flagged(images)
+    bad = np.array([word != "" for word in words], dtype=bool)
+    images[bad] = 0
+    device = spectrum.weight.device
+    normalised = _normalise(torch.as_tensor(images, device=device), spectrum.geometry)
+    return spectrum.add(normalised, torch.as_tensor(~bad, device=device)), words, keys
 
 
 def flagged(images: NDArray[np.float32]) -> tuple[list[str], NDArray[np.uint64]]:
@@ -188,7 +199,7 @@ def _normalise(images: torch.Tensor, geometry: Geometry) -> torch.Tensor:
     return centred / deviation[:, None, None]
 
 
-class _NoiseSpectrum:
+class NoiseSpectrum:
     """Turns normalised images into cropped samples while averaging the spectrum of their background."""
 
     def __init__(self, geometry: Geometry, device: torch.device) -> None:
@@ -254,10 +265,13 @@ def cropped_transform(images: torch.Tensor, box: int) -> torch.Tensor:
     return transform[:, rows, : half + 1]
 
 
-def _ctf(particles: Particles, geometry: Geometry, device: torch.device) -> torch.Tensor:
-    if particles.ctf is None:
-        return torch.ones(len(particles), geometry.box, geometry.box // 2 + 1, device=device)
-    return ctf_grid(particles.ctf, geometry, device)
+def seen_through(
+    parameters: CtfParameters | None, count: int, geometry: Geometry, device: torch.device
+) -> torch.Tensor:
+    """CTF of ``count`` particles as ``ctf_grid`` gives it; ones where it is not known."""
+    if parameters is None:
+        return torch.ones(count, geometry.box, geometry.box // 2 + 1, device=device)
+    return ctf_grid(parameters, geometry, device)
 
 
 def ctf_grid(parameters: CtfParameters, geometry: Geometry, device: torch.device) -> torch.Tensor:

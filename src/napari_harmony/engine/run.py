@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from napari_harmony.engine.assembly import Findings, Placement, assemble
+from napari_harmony.engine.assembly import Findings, Placement, Roster, assemble
 from napari_harmony.engine.classes import centred
 from napari_harmony.engine.clock import Clock
 from napari_harmony.engine.costs import ALIKE, Task, expected
@@ -346,7 +346,7 @@ class Run:
             move=move and "translation" in transforms and usable.geometry.max_shift > 0,
         )
 
-    def _result(self, prepared: Prepared, findings: Findings) -> Generator[Event, None, Result]:
+    def _result(self, prepared: Roster, findings: Findings) -> Generator[Event, None, Result]:
         provenance = {
         return self.team.gather(refined)
             "device": describe_device(self.device),
@@ -358,7 +358,7 @@ class Run:
         warnings = [*result.warnings, *self.enough.warnings]
         return replace(result, summary={**result.summary, "seconds": seconds, "warnings": warnings})
 
-    def _with_classes(self, model: HarmonyModel, usable: Prepared, findings: Findings) -> HarmonyModel:
+    def _with_classes(self, model: HarmonyModel, usable: Roster, findings: Findings) -> HarmonyModel:
         """The model with its classes: averages on its grid, and where each lies in content space."""
         from napari_harmony.engine.discovery import render_averages
 

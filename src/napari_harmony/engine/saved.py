@@ -23,23 +23,28 @@ _SUMS = ("total", "power", "share")
 _AGREEMENT = ("frc", "floor", "resolution", "significant")
 
 
-def save_discovery(path: Path, found: Discovery) -> None:
-    """Write one safetensors file, beside and then renamed."""
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], words: Mapping[str, str]) -> None:
+    """Write one safetensors file with some ``words`` about it, beside and then renamed."""
     from safetensors.torch import save_file
 
+    flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".part")
+    try:
+        save_file(flat, beside, dict(words))
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def save_discovery(path: Path, found: Discovery) -> None:
+    """Write one safetensors file, beside and then renamed."""
     tensors = {f"posterior.{name}": getattr(found.posterior, name) for name in _POSTERIOR}
     tensors |= {f"sums.{name}": getattr(found.sums, name) for name in _SUMS}
     tensors["junk"] = found.junk
     if found.agreement is not None:
         tensors |= {f"agreement.{name}": torch.as_tensor(getattr(found.agreement, name)) for name in _AGREEMENT}
-    flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".part")
-    try:
-        save_file(flat, beside, {"sigma": json.dumps(found.sigma)})
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    save_tensors(path, tensors, {"sigma": json.dumps(found.sigma)})
 
 
 def load_discovery(path: Path, search: Search) -> Discovery:

@@ -12,11 +12,15 @@ from napari_harmony.errors import InputError
 TRANSFORMS = ("rotation", "translation", "scale", "contrast", "defocus")
 PRESETS = ("fast", "balanced", "thorough")
 OBJECTIVES = ("harmony", "harmony-2022")
+PRECISIONS = ("auto", "full", "mixed")
 
 STARTS = ("search", "input")
 LARGEST_ORDER = 100  # of a symmetry axis
+#: Bytes for images, where the user does not say, and at least.
+MEMORY, LEAST_MEMORY = 1280 * 2**20, 2**20
 
 Preset = Literal["fast", "balanced", "thorough"]
+Precision = Literal["auto", "full", "mixed"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,12 @@ class Settings:
     device : "auto", "cpu", "cuda", "cuda:1", "mps"
     objective : "harmony", or "harmony-2022" (the published one, as a baseline)
     batch_memory : bytes that one batch may take on the device
+    precision : "full" computes with 32 bits throughout, "mixed" makes large products in bfloat16 on any CUDA device,
+        "auto" where the device is made for them
     additions : objectives that the network is trained for besides "harmony"
+    memory : bytes of main memory that images may take; of more than fit in that, a sample is searched and learned from,
+        and all are placed portion by portion
+    cache : folder for the file in which they wait meanwhile, "" for the user's cache folder
 
     Of subtomograms alone:
 
@@ -57,7 +66,10 @@ class Settings:
     device: str = "auto"
     objective: str = "harmony"
     batch_memory: int = 256 * 2**20
+    precision: Precision = "auto"
     additions: tuple[Addition, ...] = ()
+    memory: int = MEMORY
+    cache: str = ""
     start: str = "search"
     local_search: float | None = None
     free_rot: bool = False
@@ -74,10 +86,14 @@ class Settings:
             raise InputError(f"preset: '{self.preset}' is unknown; choose from {', '.join(PRESETS)}.")
         if self.objective not in OBJECTIVES:
             raise InputError(f"objective: '{self.objective}' is unknown; choose from {', '.join(OBJECTIVES)}.")
+        if self.precision not in PRECISIONS:
+            raise InputError(f"precision: '{self.precision}' is unknown; choose from {', '.join(PRECISIONS)}.")
         if self.additions and self.objective != "harmony":
             raise InputError(f"with: the objective {self.objective} stands alone; leave it out, or choose 'harmony'.")
         self._check_start()
         self._check_symmetry()
+        if self.memory < LEAST_MEMORY:
+            raise InputError(f"memory is {self.memory} bytes: give at least 1M.")
         if not 0 < self.reference_lowpass < float("inf"):
             raise InputError(f"reference_lowpass is {self.reference_lowpass:g}: give a positive number of angstrom.")
 

@@ -130,6 +130,10 @@ class FileImages:
         """(n, box, box)."""
         return self._shape
 
+    def storage_order(self) -> NDArray[np.int64]:
+        """All rows (n,) in the order in which their images lie, file after file."""
+        return np.lexsort((self.frame_of, self.file_of)).astype(np.int64)
+
     def read(self, indices: Indices) -> NDArray[np.float32]:
         """Images (k, box, box) float32 in the order asked; each file is read in ascending runs."""
         chosen = as_indices(indices, self._shape[0])
@@ -143,6 +147,12 @@ class FileImages:
         if self.sign is not None:
             out *= self.sign[chosen][:, None, None]
         return out
+
+
+def storage_order(source: ImageSource) -> NDArray[np.int64]:
+    """The rows (n,) of a source in an order in which reading them never goes back in a file."""
+    known = getattr(source, "storage_order", None)
+    return np.arange(source.shape[0], dtype=np.int64) if known is None else known()
 
 
 class ArrayImages:

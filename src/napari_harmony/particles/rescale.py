@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_harmony.errors import InputError
 from napari_harmony.particles.dataset import ImageSource, Indices, Particles
-from napari_harmony.particles.images import as_indices
+from napari_harmony.particles.images import as_indices, storage_order
 from napari_harmony.particles.wedge import Wedge
 
 if TYPE_CHECKING:
@@ -88,6 +88,10 @@ class RescaledImages:
         """(n, new box, new box[, new box])."""
         dimensions = len(self.source.shape) - 1
         return (self.source.shape[0], *(self.new.box,) * dimensions)
+
+    def storage_order(self) -> NDArray[np.int64]:
+        """All rows (n,) in the order in which the source has them."""
+        return storage_order(self.source)
 
     def read(self, indices: Indices) -> NDArray[np.float32]:
         """Images in the order asked."""
