@@ -29,6 +29,7 @@ def stored(plugin_settings: None, npe2pm: PluginManager) -> Any:
 def test_defaults_are_those_of_the_engine() -> None:
     assert Preferences().device == Settings().device
     assert Preferences().batch_memory == Settings().batch_memory
+    assert Preferences().precision == Settings().precision
 
 
 def test_the_page_starts_with_the_defaults(stored: Any) -> None:
@@ -38,9 +39,10 @@ def test_the_page_starts_with_the_defaults(stored: Any) -> None:
 def test_what_the_user_sets_is_read(stored: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     stored.computing.device = "cpu"
     stored.computing.batch_memory = 64
+    stored.computing.precision = "full"
     stored.models.model_folder = str(tmp_path / "mine")
     stored.display.colormap = "viridis"
-    assert preferences() == Preferences("cpu", 64 * 2**20, str(tmp_path / "mine"), "viridis")
+    assert preferences() == Preferences("cpu", 64 * 2**20, "full", str(tmp_path / "mine"), "viridis")
     monkeypatch.delenv("NAPARI_HARMONY_MODELS")
     assert default_folder() == tmp_path / "mine"
 

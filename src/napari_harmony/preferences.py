@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from napari_harmony.engine.settings import Settings
+from napari_harmony.engine.settings import Precision, Settings
 
 PLUGIN = "napari-harmony"
 
@@ -21,12 +21,14 @@ class Preferences:
     ----------
     device : "auto", "cpu", "cuda" or "mps", as in ``Settings``
     batch_memory : bytes that one batch may take on the device, as in ``Settings``
+    precision : "auto", "full" or "mixed", as in ``Settings``
     model_folder : where the model library lies; "" for the user's data folder
     colormap : napari's name of the colours that class averages are shown in
     """
 
     device: str = Settings().device
     batch_memory: int = Settings().batch_memory
+    precision: Precision = Settings().precision
     model_folder: str = ""
     colormap: str = "gray"
 
@@ -39,6 +41,7 @@ def preferences() -> Preferences:
     return Preferences(
         device=stored.computing.device,
         batch_memory=stored.computing.batch_memory * _MEGABYTE,
+        precision=stored.computing.precision,
         model_folder=stored.models.model_folder.strip(),
         colormap=stored.display.colormap,
     )

@@ -16,7 +16,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that says it has two CUDA devices."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
     card = SimpleNamespace(name="NVIDIA H100", total_memory=80e9)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card)
 
@@ -66,9 +66,15 @@ def test_batches_take_no_more_than_the_memory_given(gpus: None, device: str) -> 
 
 def test_bfloat16_only_where_the_processor_multiplies_it(gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_arithmetic(torch.device("cuda"), 2**28).kind == torch.bfloat16
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
     assert choose_arithmetic(torch.device("cuda"), 2**28).kind == torch.float32
+    assert choose_arithmetic(torch.device("cuda"), 2**28, "mixed").kind == torch.bfloat16
     for capable, kind in ((True, torch.bfloat16), (False, torch.float32)):
         said = {"avx512_bf16": False, "amx_bf16": capable}
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda said=said: said, raising=False)
         assert choose_arithmetic(torch.device("cpu"), 2**28).kind == kind
+        assert choose_arithmetic(torch.device("cpu"), 2**28, "full").kind == torch.float32
+
+
+def test_full_precision_is_full_on_every_device(gpus: None) -> None:
+    assert choose_arithmetic(torch.device("cuda"), 2**28, "full").kind == torch.float32

@@ -83,6 +83,7 @@ def test_every_edit_is_heard(qtbot: QtBot, form: SettingsForm) -> None:
         lambda: form.transform_boxes["scale"].click(),
         lambda: form.preset_box.setCurrentText("fast"),
         lambda: form.seed_spin.setValue(1),
+        lambda: form.precision_box.setCurrentText("full"),
     ):
         with qtbot.waitSignal(form.changed):
             edit()

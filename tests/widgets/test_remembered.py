@@ -37,7 +37,7 @@ def test_nothing_is_remembered_at_first() -> None:
         Settings(classes=7, transforms=("rotation",), mask_diameter=200, max_shift=12.5, preset="fast", seed=9),
         Settings(device="cpu", additions=additions_of("loocc,independence=0.5"), batch_memory=2**20),
         Settings(start="input", local_search=12, free_rot=True, symmetry="D2", reference_lowpass=30),
-        Settings(objective="harmony-2022"),
+        Settings(objective="harmony-2022", precision="full"),
     ],
 )
 def test_settings_come_back_the_same(settings: Settings) -> None:

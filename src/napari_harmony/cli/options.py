@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from napari_harmony.additions import ADDITIONS, additions_of
-from napari_harmony.engine.settings import OBJECTIVES, PRESETS, STARTS, TRANSFORMS, Settings
+from napari_harmony.engine.settings import OBJECTIVES, PRECISIONS, PRESETS, STARTS, TRANSFORMS, Settings
 from napari_harmony.errors import InputError
 
 DEFAULT_TRANSFORMS = Settings().transforms
@@ -35,6 +35,14 @@ Transforms = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to compute.")]
+PrecisionOption = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        metavar="|".join(PRECISIONS),
+        help="Of large products on NVIDIA GPUs: 32 bits, or bfloat16; auto: where the GPU is made for it.",
+    ),
+]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Of every random choice; same seed, same result.")]
 Preset = Annotated[str, typer.Option(metavar="|".join(PRESETS), help="How much time to spend.")]
 MaxShift = Annotated[

@@ -56,6 +56,7 @@ def asked(
     symmetry: options.Symmetry = "C1",
     reference: options.Reference = None,
     reference_lowpass: options.ReferenceLowpass = 60.0,
+    precision: options.PrecisionOption = "auto",
     rescale: options.Rescale = False,
     resume: options.Resume = False,
     json_progress: options.JsonProgress = False,
@@ -82,6 +83,7 @@ def asked(
         symmetry=symmetry,
         reference=reference,
         reference_lowpass=reference_lowpass,
+        precision=precision,
     )
     return Asked(settings, transforms, pixel_size, tilt_range, rescale, resume, json_progress)
 

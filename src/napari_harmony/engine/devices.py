@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 
 from napari_harmony.engine.search import Arithmetic
+from napari_harmony.engine.settings import Precision
 from napari_harmony.errors import InputError
+from napari_harmony.objectives.precision import takes_bfloat16
 
 
 def choose_device(name: str) -> torch.device:
@@ -36,16 +38,16 @@ def describe_device(device: torch.device) -> str:
     return str(device)
 
 
-def choose_arithmetic(device: torch.device, memory: int) -> Arithmetic:
-    """The fastest arithmetic that does not change the result, for a batch of ``memory`` bytes.
+def choose_arithmetic(device: torch.device, memory: int, precision: Precision = "auto") -> Arithmetic:
+    """The fastest arithmetic that ``precision`` allows and that does not change the result, for ``memory`` bytes.
 
     Scores of the exhaustive search rank poses that are refined afterwards; bfloat16 products (summed in float32) have
     a relative error of 2e-3, below the noise of the scores.
     """
     kind = torch.float32
-    if device.type == "cuda":
-        kind = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    elif device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
+    if takes_bfloat16(device, precision):
+        kind = torch.bfloat16
+    elif device.type == "cpu" and precision != "full" and hasattr(torch.cpu, "get_capabilities"):
         capabilities = torch.cpu.get_capabilities()
         if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"):
             kind = torch.bfloat16

@@ -17,6 +17,7 @@ from napari_harmony.engine.volumes import learning as volume_learning
 from napari_harmony.engine.volumes.run import VolumeRun
 from napari_harmony.errors import InputError
 from napari_harmony.models import ContentMixture, HarmonyModel, ModelCard
+from napari_harmony.objectives.precision import in_precision
 from napari_harmony.results import Result
 
 #: Of the passes over the particles that a new network needs, how many one does that has learned before.
@@ -54,7 +55,7 @@ class FineTuning(Run):
         found, _, _ = yield from self.placed(usable, model)
         fresh, seeds = self.lesson(usable, found)
         card = _card(model.card, fresh)
-        state = training_state(self.folder, self.resume, self.team)
+        state = training_state(self.folder, self.resume)
         work = train_network(
             *network_input(usable, card.box),
             card,
@@ -65,8 +66,8 @@ class FineTuning(Run):
             enough=self.enough,
             start=model.network,
         )
-            team=self.team,
-        tuned = yield from self.clock.follow("training", work)
+        learning = in_precision(work, self.settings.precision)
+        tuned = yield from self.clock.follow("training", learning)
         proposals = yield from self.clock.follow("proposing", propose(tuned, usable))
         finishing = self._finish(usable, rows, found, found.basis, proposals)
         findings = yield from self.clock.follow("refining poses", finishing)

@@ -111,7 +111,7 @@ def _average_images(
     usable, table, label = _members(prepared, device, result, rows, wanted)
     posterior = known_poses(table, label, geometry.scale, device)
     generator = torch.Generator().manual_seed(settings.seed)
-    arithmetic = choose_arithmetic(device, settings.batch_memory)
+    arithmetic = choose_arithmetic(device, settings.batch_memory, settings.precision)
     search = discovery.Search(usable, arithmetic, generator, settings.transforms)
     first = torch.as_tensor(_first_half(label, usable.subset_number, generator), device=device)
     found = yield from clock.follow(_AVERAGING, _compared_images(search, posterior, first, len(wanted)))

@@ -6,12 +6,11 @@ import threading
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from napari_harmony.engine.assembly import Findings, Placement, Roster, assemble
+from napari_harmony.engine.assembly import Findings, Placement, assemble
 from napari_harmony.engine.classes import centred
 from napari_harmony.engine.clock import Clock
 from napari_harmony.engine.costs import ALIKE, Task, expected
@@ -40,14 +39,14 @@ from napari_harmony.engine.posteriors import certain, known_poses
 from napari_harmony.engine.preprocess import Prepared, prepare
 from napari_harmony.engine.refine import Refined, refine, with_poses
 from napari_harmony.engine.saved import load_discovery, save_discovery
-from napari_harmony.engine.search import Posterior, Templates, accumulating, maximise
+from napari_harmony.engine.search import Posterior, Templates, accumulate, accumulating, maximise
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.steerable import SteerableBasis
-from napari_harmony.engine.team import ALONE, Team
-from napari_harmony.engine.work import StagedWork, Work, finish, portion
+from napari_harmony.engine.work import StagedWork, Work, portion
 from napari_harmony.errors import InputError
 from napari_harmony.models import HarmonyModel, ModelCard, Proposals
 from napari_harmony.objectives import SeedPoses
+from napari_harmony.objectives.precision import in_precision
 from napari_harmony.particles.ctf import CtfParameters
 from napari_harmony.particles.dataset import Particles
 from napari_harmony.results import Result
@@ -70,16 +69,15 @@ class Run:
         resume: bool,
         enough: threading.Event | None = None,
     ) -> None:
-        team: Team = ALONE,
-        self.particles, self.settings, self.team = particles, settings, team
+        self.particles, self.settings = particles, settings
         self.folder, self.resume = checkpoint, resume
         self.device = choose_device(settings.device)
-        self.arithmetic = choose_arithmetic(self.device, settings.batch_memory)
+        self.arithmetic = choose_arithmetic(self.device, settings.batch_memory, settings.precision)
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.pace = pace_of(self.device.type)
         self.clock = Clock({}, ALIKE, self.pace.known)
         self.traces = Traces(addition.name for addition in settings.additions)
-        self.enough = Enough(enough, team)
+        self.enough = Enough(enough)
 
     def _expect(self, task: Task, classes: int | None = None) -> None:
         """Tell the clock how long the stages of a task should take; ``classes`` are those of a model."""
@@ -110,8 +108,7 @@ class Run:
 
     def search(self, prepared: Prepared) -> Search:
         """The search on prepared particles, with the transformations that the user chose."""
-        also = (self.settings.transforms, self.enough, self.team)
-        return Search(prepared, self.arithmetic, self.generator, *also)
+        return Search(prepared, self.arithmetic, self.generator, self.settings.transforms, self.enough)
 
     def fit(self) -> Generator[Event, None, tuple[Result, HarmonyModel]]:
         """Classes and poses from nothing, and a network that has learned them."""
@@ -147,13 +144,13 @@ class Run:
         yield from self.clock.follow("preparing the search", search.ready((band, np.inf)))
         basis = search.basis(band)
         templates = _on_basis(averages, model, basis)
-        proposals = yield from self.clock.follow("proposing", propose(model, usable, self.team))
+        proposals = yield from self.clock.follow("proposing", propose(model, usable))
         near = _proposed(proposals, usable.geometry.box / model.card.box)
         quick = self.settings.preset == "fast" or self.enough.leave_out(*ONLY_NEAR)
         centre = near if quick else None
         posterior = yield from self.clock.follow("searching", search.expect(templates, basis, quick, centre))
         junk = torch.zeros(len(usable), dtype=torch.bool)
-        sums = finish(search.average(basis, posterior, len(templates)))
+        sums = accumulate(usable.observe(basis), posterior, len(templates))
         return Discovery(posterior, sums, basis, None, junk, search.sigma), templates, proposals
 
     def cluster(self, result: Result) -> Generator[Event, None, Result]:
@@ -171,7 +168,7 @@ class Run:
         settling = search.iterate(PLANS[preset].refine, classes, start)
         posterior = yield from self.clock.follow("settling classes", settling)
         basis = search.basis(REFINE_BAND[preset])
-        sums = finish(search.average(basis, posterior, classes))
+        sums = accumulate(usable.observe(basis), posterior, classes)
         flags = result.table["flags"].fillna("").str.contains("junk")
         junk = torch.as_tensor(flags.to_numpy(dtype=bool)[rows])
         found = Discovery(posterior, sums, basis, None, junk, search.sigma)
@@ -183,14 +180,14 @@ class Run:
         """The search, or what an interrupted run had found."""
         saved = self.folder / "search.safetensors" if self.folder is not None else None
         search = self.search(usable)
-        if saved is not None and self.team.agreed(self.resume and saved.exists()):
+        if saved is not None and self.resume and saved.exists():
             return load_discovery(saved, search)
-        if saved is not None and self.team.first:
+        if saved is not None:
             # Should this run be interrupted before it saves anything, it must not go on from an earlier one.
             saved.unlink(missing_ok=True)
             saved.with_name("training.safetensors").unlink(missing_ok=True)
         found = yield from self.clock.follow("preparing the search", self.searching(search))
-        if saved is not None and self.team.first and not self.enough.warnings:
+        if saved is not None and not self.enough.warnings:
             # A run that goes on later searches to the end.
             save_discovery(saved, found)
         return found
@@ -202,7 +199,8 @@ class Run:
     def _learn(self, usable: Prepared, found: Discovery) -> Generator[Event, None, tuple[HarmonyModel, Proposals]]:
         """Train the network on the poses found, and let it look at every particle."""
         card, seeds = self.lesson(usable, found)
-        model = yield from self.clock.follow("training", self._train(usable, card, seeds))
+        learning = in_precision(self._train(usable, card, seeds), self.settings.precision)
+        model = yield from self.clock.follow("training", learning)
         proposals = yield from self.clock.follow("proposing", propose(model, usable))
         return model, proposals
 
@@ -215,9 +213,11 @@ class Run:
         return card, SeedPoses(-best.psi, -best.shift * step, best.weight, found.posterior.class_weights(classes))
 
     def _train(self, usable: Prepared, card: ModelCard, seeds: SeedPoses | None) -> Work[HarmonyModel]:
-        state = training_state(self.folder, self.resume, self.team)
-        more: dict[str, Any] = {"traces": self.traces, "enough": self.enough, "team": self.team}
-        return (yield from train_network(*network_input(usable), card, seeds, self.device, state, **more))
+        state = training_state(self.folder, self.resume)
+        work = train_network(
+            *network_input(usable), card, seeds, self.device, state, traces=self.traces, enough=self.enough
+        )
+        return (yield from work)
 
     def _fit_published(
         self, prepared: Prepared, usable: Prepared, rows: np.ndarray
@@ -225,7 +225,8 @@ class Run:
         """The published objective as it stands: the network alone gives poses and content."""
         images, _ = network_input(usable.subset(torch.arange(1, device=self.device)))
         card = model_card(usable.geometry, self.settings, images.shape[-1], self.settings.classes or 1, len(usable))
-        model = yield from self.clock.follow("training", self._train(usable, card, None))
+        learning = in_precision(self._train(usable, card, None), self.settings.precision)
+        model = yield from self.clock.follow("training", learning)
         proposals = yield from self.clock.follow("proposing", propose(model, usable))
         content = proposals.content_mean.cpu().numpy()
         label = cluster_content(content, self.settings.classes, self.settings.seed)
@@ -234,7 +235,7 @@ class Run:
         near = _proposed(proposals, usable.geometry.box / card.box)
         posterior = replace(near, label=torch.as_tensor(label, device=self.device))
         basis, classes = search.basis(np.inf), int(label.max()) + 1
-        sums = finish(search.average(basis, posterior, classes))
+        sums = accumulate(usable.observe(basis), posterior, classes)
         none = torch.zeros(len(usable), dtype=torch.bool)
         found = Discovery(posterior, sums, basis, None, none, search.sigma)
         coarse = search.basis(MODEL_BAND)
@@ -268,7 +269,7 @@ class Run:
             work = self._defocus(usable, parameters, basis, placed, kept, classes)
             defocus = yield from portion(work, 0.8, 0.9)
             usable = with_defocus(usable, parameters, defocus.offset)
-        sums = yield from portion(self.search(usable).average(full, members, classes), 0.9, 1.0)
+        sums = yield from portion(accumulating(usable.observe(full), members, classes), 0.9, 1.0)
         averages = maximise(full, sums)
         if content is None and proposals is not None:
             content = proposals.content_mean.cpu().numpy()
@@ -315,40 +316,29 @@ class Run:
         templates: Templates | None = None,
     ) -> Work[Refined]:
         """Poses on the classes found, or on ``templates`` given on the same basis."""
+        data, band = usable.observe(basis), basis.band
         if templates is None:
-            work = self.search(usable).average(basis, found.posterior, len(found.sums))
-            sums = yield from portion(work, 0.0, 0.0)
+            sums = yield from portion(accumulating(data, found.posterior, len(found.sums)), 0.0, 0.0)
             templates = maximise(basis, sums)
-        return (yield from self._polish(usable, templates, basis, best, found.sigma, move))
-
-    def _polish(
-        self,
-        usable: Prepared,
-        templates: Templates,
-        basis: SteerableBasis,
-        best: Posterior,
-        sigma: float,
-        move: bool = True,
-    ) -> Work[Refined]:
-        """Poses refined from those of ``best`` on the ``templates``."""
-        rows, band, transforms = self.team.share(len(usable)), basis.band, self.settings.transforms
-        mine = usable.subset(rows)
-        refined = yield from refine(
-            mine.observe(basis),
-            templates,
-            best.label[rows],
-            best.psi[rows],
-            best.shift[rows],
-            2 * (mine.samples[:, band.row, band.column].abs() ** 2).sum(1),
-            sigma,
-            free_contrast="contrast" in transforms,
-            turn=move and "rotation" in transforms,
-            move=move and "translation" in transforms and usable.geometry.max_shift > 0,
+        energy = 2 * (usable.samples[:, band.row, band.column].abs() ** 2).sum(1)
+        transforms = self.settings.transforms
+        return (
+            yield from refine(
+                data,
+                templates,
+                best.label,
+                best.psi,
+                best.shift,
+                energy,
+                found.sigma,
+                free_contrast="contrast" in transforms,
+                turn=move and "rotation" in transforms,
+                move=move and "translation" in transforms and usable.geometry.max_shift > 0,
+            )
         )
 
-    def _result(self, prepared: Roster, findings: Findings) -> Generator[Event, None, Result]:
+    def _result(self, prepared: Prepared, findings: Findings) -> Generator[Event, None, Result]:
         provenance = {
-        return self.team.gather(refined)
             "device": describe_device(self.device),
             "objective": self.settings.objective,
         }
@@ -358,7 +348,7 @@ class Run:
         warnings = [*result.warnings, *self.enough.warnings]
         return replace(result, summary={**result.summary, "seconds": seconds, "warnings": warnings})
 
-    def _with_classes(self, model: HarmonyModel, usable: Roster, findings: Findings) -> HarmonyModel:
+    def _with_classes(self, model: HarmonyModel, usable: Prepared, findings: Findings) -> HarmonyModel:
         """The model with its classes: averages on its grid, and where each lies in content space."""
         from napari_harmony.engine.discovery import render_averages
 

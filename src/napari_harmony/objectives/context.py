@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +22,6 @@ from napari_harmony.objectives.forward import (
 from napari_harmony.objectives.perturbation import Redrawn, changeable, changed_values, likeliest, read_images
 from napari_harmony.objectives.precision import mixed_precision
 from napari_harmony.objectives.seeds import SeedPoses
-from napari_harmony.objectives.share import Share
 from napari_harmony.objectives.views import Views
 from napari_harmony.transforms import Pose2D, apply_ctf, map_of, render
 
@@ -71,21 +69,21 @@ class Context(Views):
 
     def _rehearsed(self, shift_spread: float) -> tuple[Pose2D, Tensor]:
         """New poses (n,) and images (n, b, b)."""
-        batch, share = self.batch, self.batch.share
-        chance: dict[str, Any] = {"generator": self.generator, "device": batch.images.device}
+        batch, generator = self.batch, self.generator
+        n, device = len(batch), batch.images.device
         names = {t.name for t in self.network.transformations}
-        random = share.of(lambda n: torch.randn(n, 3, **chance))
-        turn = share.of(lambda n: torch.rand(n, **chance)) * 2 * torch.pi
+        random = torch.randn(n, 3, generator=generator, device=device)
+        turn = torch.rand(n, generator=generator, device=device) * 2 * torch.pi
         limit = self.network.shape.max_shift
         pose = Pose2D.of(
             turn * ("rotation" in names),
             (random[:, :2] * shift_spread * limit).clamp(-limit, limit) * ("translation" in names),
         )
         gain = (GAIN_SPREAD * random[:, 2]).exp() if "contrast" in names else torch.ones_like(turn)
-        others = batch.ctf_of_others(self.generator)
+        others = torch.randperm(n, generator=generator, device=device)
         drawn = render(self.pictures[0].detach(), pose, fast=True)
-        clean = apply_ctf(drawn, others) * gain[:, None, None]
-        return pose, clean + share.drawing()(clean.shape, **chance)
+        clean = apply_ctf(drawn, None if batch.ctf is None else batch.ctf[others]) * gain[:, None, None]
+        return pose, clean + torch.randn(clean.shape, generator=generator, device=device)
 
     @property
     def factors(self) -> tuple[str, ...]:
@@ -125,18 +123,15 @@ class Context(Views):
 
 
 def make_branches(
-    network: PoseNetwork, images: Tensor, applied: Pose2D, generator: torch.Generator, share: Share | None = None
+    network: PoseNetwork, images: Tensor, applied: Pose2D, generator: torch.Generator
 ) -> tuple[ImageBranch, ImageBranch]:
-    """Encode ``images`` (n, b, b) and their copies transformed by ``applied`` (n,), together in one pass.
-
-    ``share`` says which part of a batch they are; None for all of it.
-    """
+    """Encode ``images`` (n, b, b) and their copies transformed by ``applied`` (n,), together in one pass."""
     n = len(images)
     with torch.no_grad():
         seen = torch.cat([images, render(images, applied, fast=True)])
     with mixed_precision(images.device):
         encoding = network.encode(seen)
-    content = encoding.sample(generator, share.drawing_pairs() if share else torch.randn)
+    content = encoding.sample(generator)
     identity = Pose2D.identity(n, device=images.device)
     return (
         Branch(seen[:n], identity, encoding[:n], content[:n]),

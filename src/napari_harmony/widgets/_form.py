@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
@@ -18,13 +18,14 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
-from napari_harmony.engine.settings import OBJECTIVES, PRESETS, TRANSFORMS, Settings
+from napari_harmony.engine.settings import OBJECTIVES, PRECISIONS, PRESETS, TRANSFORMS, Settings
 from napari_harmony.widgets._additions import AdditionsBox
 from napari_harmony.widgets._devices import Device, cpu
 from napari_harmony.widgets._model_choice import ModelChoice
 from napari_harmony.widgets._volume_options import VolumeOptions
 
 if TYPE_CHECKING:
+    from napari_harmony.engine.settings import Precision
     from napari_harmony.particles.dataset import Particles
 
 ANGSTROM = "\N{ANGSTROM SIGN}"
@@ -43,6 +44,10 @@ _NO_CTF = "Defocus is found as an offset from a known CTF, which these images do
 _NO_DEFOCUS_3D = "Defocus is found for images; these are subtomograms."
 _STANDS_ALONE = "The published objective stands alone: choose the forward model to add to it."
 _PRESET_TIP = "fast: a first look; balanced: for work; thorough: more rounds and hypotheses, takes longest."
+_PRECISION_TIP = (
+    "For NVIDIA GPUs; on nearly all CPUs it changes nothing. full: 32 bits throughout; mixed: large products in "
+    "bfloat16; auto: mixed where the GPU is made for it."
+)
 _OBJECTIVE_WORDS = {"harmony": "forward model (recommended)", "harmony-2022": "as published in 2022 (baseline)"}
 
 
@@ -113,10 +118,12 @@ class SettingsForm(QWidget):
         self.objective_box = QComboBox()
         for name in OBJECTIVES:
             self.objective_box.addItem(_OBJECTIVE_WORDS[name], name)
+        self.precision_box = QComboBox()
+        self.precision_box.addItems(PRECISIONS)
+        self.precision_box.setToolTip(_PRECISION_TIP)
         self.objective_box.setToolTip("What training makes small; the published one is there to compare with.")
-        for box in (self.preset_box, self.device_box, self.objective_box):
+        for box in (self.preset_box, self.device_box, self.objective_box, self.precision_box):
             box.currentIndexChanged.connect(self.changed)
-        for box in (self.preset_box, self.device_box, self.objective_box):
             box.setMinimumContentsLength(8)  # a long name must not widen the dock
             box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.seed_spin.valueChanged.connect(self.changed)
@@ -140,6 +147,7 @@ class SettingsForm(QWidget):
         more.addRow("Seed", self.seed_spin)
         more.addRow("Objective", self.objective_box)
         more.addRow("With", self.additions)
+        more.addRow("Precision", self.precision_box)
         self.volume = VolumeOptions()
         self.volume.changed.connect(self.changed)
         self.volume.hide()
@@ -218,6 +226,7 @@ class SettingsForm(QWidget):
             preset=self.preset_box.currentText(),
             seed=self.seed_spin.value(),
             device=self.device_box.currentData() or AUTO,
+            precision=cast("Precision", self.precision_box.currentText()),
             objective=self.objective_box.currentData(),
             additions=self.additions.additions if self.additions.isEnabled() else (),
         )
@@ -233,6 +242,7 @@ class SettingsForm(QWidget):
         self.preset_box.setCurrentText(settings.preset)
         self.seed_spin.setValue(settings.seed)
         self.device_box.setCurrentIndex(max(0, self.device_box.findData(settings.device)))
+        self.precision_box.setCurrentText(settings.precision)
         self.objective_box.setCurrentIndex(self.objective_box.findData(settings.objective))
         self.additions.show_additions(settings.additions)
         self.volume.show_settings(settings)

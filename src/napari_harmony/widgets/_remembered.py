@@ -11,6 +11,7 @@ from napari_harmony.additions import ADDITIONS, additions_of
 from napari_harmony.engine.settings import TRANSFORMS, Settings
 from napari_harmony.errors import InputError
 from napari_harmony.outputs.staging import staged
+from napari_harmony.preferences import preferences
 
 FILE = "napari-harmony-last-run.json"
 
@@ -50,6 +51,13 @@ def remembered() -> Settings | None:
         return replace(Settings(), **_known(stored))
     except InputError:  # values that no longer go together
         return None
+
+
+def starting_settings() -> Settings:
+    """What a form begins with: the settings of the last run, with the device and precision of the preferences."""
+    last, chosen, usual = remembered() or Settings(), preferences(), Settings()
+    named = {name: getattr(chosen, name) for name in ("device", "precision")}
+    return replace(last, **{name: value for name, value in named.items() if value != getattr(usual, name)})
 
 
 def remembered_file() -> Path | None:

@@ -28,7 +28,7 @@ from napari_harmony.widgets._layer_combo import ParticleLayerCombo
 from napari_harmony.widgets._loss_plot import LossPlot
 from napari_harmony.widgets._notice_box import NoticeBox
 from napari_harmony.widgets._queue_box import QueueBox
-from napari_harmony.widgets._remembered import remember, remembered
+from napari_harmony.widgets._remembered import remember, starting_settings
 from napari_harmony.widgets._result_actions import ResultActions
 from napari_harmony.widgets._result_box import ResultBox
 from napari_harmony.widgets._run_buttons import RunButtons
@@ -384,15 +384,6 @@ class HarmonyWidget(Dock):
     def save_model(self, folder: str | Path) -> None:
         """Write the trained model into a folder; HarmonyError where there is none."""
         self.results.save_model(folder)
-
-
-def starting_settings() -> Settings:
-    """What a form begins with: the settings of the last run, on the device that napari's preferences name."""
-    from napari_harmony.engine.settings import Settings
-
-    last = remembered() or Settings()
-    wanted = preferences().device
-    return last if wanted == Settings().device else replace(last, device=wanted)
 
 
 def _find_devices() -> tuple[list[Device], str]:
