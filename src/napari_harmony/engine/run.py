@@ -6,11 +6,12 @@ import threading
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from napari_harmony.engine.assembly import Findings, Placement, assemble
+from napari_harmony.engine.assembly import Findings, Placement, Roster, assemble
 from napari_harmony.engine.classes import centred
 from napari_harmony.engine.clock import Clock
 from napari_harmony.engine.costs import ALIKE, Task, expected
@@ -39,10 +40,11 @@ from napari_harmony.engine.posteriors import certain, known_poses
 from napari_harmony.engine.preprocess import Prepared, prepare
 from napari_harmony.engine.refine import Refined, refine, with_poses
 from napari_harmony.engine.saved import load_discovery, save_discovery
-from napari_harmony.engine.search import Posterior, Templates, accumulate, accumulating, maximise
+from napari_harmony.engine.search import Posterior, Templates, accumulating, maximise
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.steerable import SteerableBasis
-from napari_harmony.engine.work import StagedWork, Work, portion
+from napari_harmony.engine.team import ALONE, Team
+from napari_harmony.engine.work import StagedWork, Work, finish, portion
 from napari_harmony.errors import InputError
 from napari_harmony.models import HarmonyModel, ModelCard, Proposals
 from napari_harmony.objectives import SeedPoses
@@ -68,16 +70,17 @@ class Run:
         checkpoint: Path | None,
         resume: bool,
         enough: threading.Event | None = None,
+        team: Team = ALONE,
     ) -> None:
-        self.particles, self.settings = particles, settings
+        self.particles, self.settings, self.team = particles, settings, team
         self.folder, self.resume = checkpoint, resume
-        self.device = choose_device(settings.device)
+        self.device = team.device or choose_device(settings.device)
         self.arithmetic = choose_arithmetic(self.device, settings.batch_memory, settings.precision)
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.pace = pace_of(self.device.type)
         self.clock = Clock({}, ALIKE, self.pace.known)
         self.traces = Traces(addition.name for addition in settings.additions)
-        self.enough = Enough(enough)
+        self.enough = Enough(enough, team)
 
     def _expect(self, task: Task, classes: int | None = None) -> None:
         """Tell the clock how long the stages of a task should take; ``classes`` are those of a model."""
@@ -108,7 +111,8 @@ class Run:
 
     def search(self, prepared: Prepared) -> Search:
         """The search on prepared particles, with the transformations that the user chose."""
-        return Search(prepared, self.arithmetic, self.generator, self.settings.transforms, self.enough)
+        also = (self.settings.transforms, self.enough, self.team)
+        return Search(prepared, self.arithmetic, self.generator, *also)
 
     def fit(self) -> Generator[Event, None, tuple[Result, HarmonyModel]]:
         """Classes and poses from nothing, and a network that has learned them."""
@@ -144,13 +148,13 @@ class Run:
         yield from self.clock.follow("preparing the search", search.ready((band, np.inf)))
         basis = search.basis(band)
         templates = _on_basis(averages, model, basis)
-        proposals = yield from self.clock.follow("proposing", propose(model, usable))
+        proposals = yield from self.clock.follow("proposing", propose(model, usable, self.team))
         near = _proposed(proposals, usable.geometry.box / model.card.box)
         quick = self.settings.preset == "fast" or self.enough.leave_out(*ONLY_NEAR)
         centre = near if quick else None
         posterior = yield from self.clock.follow("searching", search.expect(templates, basis, quick, centre))
         junk = torch.zeros(len(usable), dtype=torch.bool)
-        sums = accumulate(usable.observe(basis), posterior, len(templates))
+        sums = finish(search.average(basis, posterior, len(templates)))
         return Discovery(posterior, sums, basis, None, junk, search.sigma), templates, proposals
 
     def cluster(self, result: Result) -> Generator[Event, None, Result]:
@@ -168,7 +172,7 @@ class Run:
         settling = search.iterate(PLANS[preset].refine, classes, start)
         posterior = yield from self.clock.follow("settling classes", settling)
         basis = search.basis(REFINE_BAND[preset])
-        sums = accumulate(usable.observe(basis), posterior, classes)
+        sums = finish(search.average(basis, posterior, classes))
         flags = result.table["flags"].fillna("").str.contains("junk")
         junk = torch.as_tensor(flags.to_numpy(dtype=bool)[rows])
         found = Discovery(posterior, sums, basis, None, junk, search.sigma)
@@ -180,14 +184,14 @@ class Run:
         """The search, or what an interrupted run had found."""
         saved = self.folder / "search.safetensors" if self.folder is not None else None
         search = self.search(usable)
-        if saved is not None and self.resume and saved.exists():
+        if saved is not None and self.team.agreed(self.resume and saved.exists()):
             return load_discovery(saved, search)
-        if saved is not None:
+        if saved is not None and self.team.first:
             # Should this run be interrupted before it saves anything, it must not go on from an earlier one.
             saved.unlink(missing_ok=True)
             saved.with_name("training.safetensors").unlink(missing_ok=True)
         found = yield from self.clock.follow("preparing the search", self.searching(search))
-        if saved is not None and not self.enough.warnings:
+        if saved is not None and self.team.first and not self.enough.warnings:
             # A run that goes on later searches to the end.
             save_discovery(saved, found)
         return found
@@ -201,7 +205,7 @@ class Run:
         card, seeds = self.lesson(usable, found)
         learning = in_precision(self._train(usable, card, seeds), self.settings.precision)
         model = yield from self.clock.follow("training", learning)
-        proposals = yield from self.clock.follow("proposing", propose(model, usable))
+        proposals = yield from self.clock.follow("proposing", propose(model, usable, self.team))
         return model, proposals
 
     def lesson(self, usable: Prepared, found: Discovery) -> tuple[ModelCard, SeedPoses]:
@@ -213,11 +217,9 @@ class Run:
         return card, SeedPoses(-best.psi, -best.shift * step, best.weight, found.posterior.class_weights(classes))
 
     def _train(self, usable: Prepared, card: ModelCard, seeds: SeedPoses | None) -> Work[HarmonyModel]:
-        state = training_state(self.folder, self.resume)
-        work = train_network(
-            *network_input(usable), card, seeds, self.device, state, traces=self.traces, enough=self.enough
-        )
-        return (yield from work)
+        state = training_state(self.folder, self.resume, self.team)
+        more: dict[str, Any] = {"traces": self.traces, "enough": self.enough, "team": self.team}
+        return (yield from train_network(*network_input(usable), card, seeds, self.device, state, **more))
 
     def _fit_published(
         self, prepared: Prepared, usable: Prepared, rows: np.ndarray
@@ -227,7 +229,7 @@ class Run:
         card = model_card(usable.geometry, self.settings, images.shape[-1], self.settings.classes or 1, len(usable))
         learning = in_precision(self._train(usable, card, None), self.settings.precision)
         model = yield from self.clock.follow("training", learning)
-        proposals = yield from self.clock.follow("proposing", propose(model, usable))
+        proposals = yield from self.clock.follow("proposing", propose(model, usable, self.team))
         content = proposals.content_mean.cpu().numpy()
         label = cluster_content(content, self.settings.classes, self.settings.seed)
         search = self.search(usable)
@@ -235,7 +237,7 @@ class Run:
         near = _proposed(proposals, usable.geometry.box / card.box)
         posterior = replace(near, label=torch.as_tensor(label, device=self.device))
         basis, classes = search.basis(np.inf), int(label.max()) + 1
-        sums = accumulate(usable.observe(basis), posterior, classes)
+        sums = finish(search.average(basis, posterior, classes))
         none = torch.zeros(len(usable), dtype=torch.bool)
         found = Discovery(posterior, sums, basis, None, none, search.sigma)
         coarse = search.basis(MODEL_BAND)
@@ -269,7 +271,7 @@ class Run:
             work = self._defocus(usable, parameters, basis, placed, kept, classes)
             defocus = yield from portion(work, 0.8, 0.9)
             usable = with_defocus(usable, parameters, defocus.offset)
-        sums = yield from portion(accumulating(usable.observe(full), members, classes), 0.9, 1.0)
+        sums = yield from portion(self.search(usable).average(full, members, classes), 0.9, 1.0)
         averages = maximise(full, sums)
         if content is None and proposals is not None:
             content = proposals.content_mean.cpu().numpy()
@@ -316,28 +318,39 @@ class Run:
         templates: Templates | None = None,
     ) -> Work[Refined]:
         """Poses on the classes found, or on ``templates`` given on the same basis."""
-        data, band = usable.observe(basis), basis.band
         if templates is None:
-            sums = yield from portion(accumulating(data, found.posterior, len(found.sums)), 0.0, 0.0)
+            work = self.search(usable).average(basis, found.posterior, len(found.sums))
+            sums = yield from portion(work, 0.0, 0.0)
             templates = maximise(basis, sums)
-        energy = 2 * (usable.samples[:, band.row, band.column].abs() ** 2).sum(1)
-        transforms = self.settings.transforms
-        return (
-            yield from refine(
-                data,
-                templates,
-                best.label,
-                best.psi,
-                best.shift,
-                energy,
-                found.sigma,
-                free_contrast="contrast" in transforms,
-                turn=move and "rotation" in transforms,
-                move=move and "translation" in transforms and usable.geometry.max_shift > 0,
-            )
-        )
+        return (yield from self._polish(usable, templates, basis, best, found.sigma, move))
 
-    def _result(self, prepared: Prepared, findings: Findings) -> Generator[Event, None, Result]:
+    def _polish(
+        self,
+        usable: Prepared,
+        templates: Templates,
+        basis: SteerableBasis,
+        best: Posterior,
+        sigma: float,
+        move: bool = True,
+    ) -> Work[Refined]:
+        """Poses refined from those of ``best`` on the ``templates``."""
+        rows, band, transforms = self.team.share(len(usable)), basis.band, self.settings.transforms
+        mine = usable.subset(rows)
+        refined = yield from refine(
+            mine.observe(basis),
+            templates,
+            best.label[rows],
+            best.psi[rows],
+            best.shift[rows],
+            2 * (mine.samples[:, band.row, band.column].abs() ** 2).sum(1),
+            sigma,
+            free_contrast="contrast" in transforms,
+            turn=move and "rotation" in transforms,
+            move=move and "translation" in transforms and usable.geometry.max_shift > 0,
+        )
+        return self.team.gather(refined)
+
+    def _result(self, prepared: Roster, findings: Findings) -> Generator[Event, None, Result]:
         provenance = {
             "device": describe_device(self.device),
             "objective": self.settings.objective,
@@ -348,7 +361,7 @@ class Run:
         warnings = [*result.warnings, *self.enough.warnings]
         return replace(result, summary={**result.summary, "seconds": seconds, "warnings": warnings})
 
-    def _with_classes(self, model: HarmonyModel, usable: Prepared, findings: Findings) -> HarmonyModel:
+    def _with_classes(self, model: HarmonyModel, usable: Roster, findings: Findings) -> HarmonyModel:
         """The model with its classes: averages on its grid, and where each lies in content space."""
         from napari_harmony.engine.discovery import render_averages
 

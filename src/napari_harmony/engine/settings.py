@@ -16,6 +16,8 @@ PRECISIONS = ("auto", "full", "mixed")
 
 STARTS = ("search", "input")
 LARGEST_ORDER = 100  # of a symmetry axis
+#: Bytes for images, where the user does not say, and at least.
+MEMORY, LEAST_MEMORY = 1280 * 2**20, 2**20
 
 Preset = Literal["fast", "balanced", "thorough"]
 Precision = Literal["auto", "full", "mixed"]
@@ -40,6 +42,9 @@ class Settings:
     precision : "full" computes with 32 bits throughout, "mixed" makes large products in bfloat16 on any CUDA device,
         "auto" where the device is made for them
     additions : objectives that the network is trained for besides "harmony"
+    memory : bytes of main memory that images may take; of more than fit in that, a sample is searched and learned from,
+        and all are placed portion by portion
+    cache : folder for the file in which they wait meanwhile, "" for the user's cache folder
 
     Of subtomograms alone:
 
@@ -63,6 +68,8 @@ class Settings:
     batch_memory: int = 256 * 2**20
     precision: Precision = "auto"
     additions: tuple[Addition, ...] = ()
+    memory: int = MEMORY
+    cache: str = ""
     start: str = "search"
     local_search: float | None = None
     free_rot: bool = False
@@ -85,6 +92,8 @@ class Settings:
             raise InputError(f"with: the objective {self.objective} stands alone; leave it out, or choose 'harmony'.")
         self._check_start()
         self._check_symmetry()
+        if self.memory < LEAST_MEMORY:
+            raise InputError(f"memory is {self.memory} bytes: give at least 1M.")
         if not 0 < self.reference_lowpass < float("inf"):
             raise InputError(f"reference_lowpass is {self.reference_lowpass:g}: give a positive number of angstrom.")
 
