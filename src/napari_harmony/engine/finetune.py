@@ -55,7 +55,7 @@ class FineTuning(Run):
         found, _, _ = yield from self.placed(usable, model)
         fresh, seeds = self.lesson(usable, found)
         card = _card(model.card, fresh)
-        state = training_state(self.folder, self.resume)
+        state = training_state(self.folder, self.resume, self.team)
         work = train_network(
             *network_input(usable, card.box),
             card,
@@ -65,10 +65,11 @@ class FineTuning(Run):
             traces=self.traces,
             enough=self.enough,
             start=model.network,
+            team=self.team,
         )
         learning = in_precision(work, self.settings.precision)
         tuned = yield from self.clock.follow("training", learning)
-        proposals = yield from self.clock.follow("proposing", propose(tuned, usable))
+        proposals = yield from self.clock.follow("proposing", propose(tuned, usable, self.team))
         finishing = self._finish(usable, rows, found, found.basis, proposals)
         findings = yield from self.clock.follow("refining poses", finishing)
         findings = replace(findings, numbered=True)

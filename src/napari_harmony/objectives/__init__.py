@@ -17,6 +17,7 @@ from napari_harmony.objectives.loocc import LeaveOneOutCycle
 from napari_harmony.objectives.reconstruction import Reconstruction
 from napari_harmony.objectives.rehearsal import Rehearsal
 from napari_harmony.objectives.seeds import SeedPoses, SeedVolumes
+from napari_harmony.objectives.share import Share
 from napari_harmony.objectives.term import Objective, Term, Weight
 from napari_harmony.objectives.views import Views
 from napari_harmony.objectives.volume_context import VolumeContext, VolumeFit, make_volume_branches, random_poses
@@ -43,6 +44,7 @@ __all__ = [
     "Rehearsal",
     "SeedPoses",
     "SeedVolumes",
+    "Share",
     "Term",
     "Views",
     "VolumeContext",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from napari_harmony.objectives.forward import (
 from napari_harmony.objectives.perturbation import Redrawn, changeable, changed_values, likeliest, read_images
 from napari_harmony.objectives.precision import mixed_precision
 from napari_harmony.objectives.seeds import SeedPoses
+from napari_harmony.objectives.share import Share
 from napari_harmony.objectives.views import Views
 from napari_harmony.transforms import Pose2D, apply_ctf, map_of, render
 
@@ -69,21 +71,21 @@ class Context(Views):
 
     def _rehearsed(self, shift_spread: float) -> tuple[Pose2D, Tensor]:
         """New poses (n,) and images (n, b, b)."""
-        batch, generator = self.batch, self.generator
-        n, device = len(batch), batch.images.device
+        batch, share = self.batch, self.batch.share
+        chance: dict[str, Any] = {"generator": self.generator, "device": batch.images.device}
         names = {t.name for t in self.network.transformations}
-        random = torch.randn(n, 3, generator=generator, device=device)
-        turn = torch.rand(n, generator=generator, device=device) * 2 * torch.pi
+        random = share.of(lambda n: torch.randn(n, 3, **chance))
+        turn = share.of(lambda n: torch.rand(n, **chance)) * 2 * torch.pi
         limit = self.network.shape.max_shift
         pose = Pose2D.of(
             turn * ("rotation" in names),
             (random[:, :2] * shift_spread * limit).clamp(-limit, limit) * ("translation" in names),
         )
         gain = (GAIN_SPREAD * random[:, 2]).exp() if "contrast" in names else torch.ones_like(turn)
-        others = torch.randperm(n, generator=generator, device=device)
+        others = batch.ctf_of_others(self.generator)
         drawn = render(self.pictures[0].detach(), pose, fast=True)
-        clean = apply_ctf(drawn, None if batch.ctf is None else batch.ctf[others]) * gain[:, None, None]
-        return pose, clean + torch.randn(clean.shape, generator=generator, device=device)
+        clean = apply_ctf(drawn, others) * gain[:, None, None]
+        return pose, clean + share.drawing()(clean.shape, **chance)
 
     @property
     def factors(self) -> tuple[str, ...]:
@@ -123,15 +125,18 @@ class Context(Views):
 
 
 def make_branches(
-    network: PoseNetwork, images: Tensor, applied: Pose2D, generator: torch.Generator
+    network: PoseNetwork, images: Tensor, applied: Pose2D, generator: torch.Generator, share: Share | None = None
 ) -> tuple[ImageBranch, ImageBranch]:
-    """Encode ``images`` (n, b, b) and their copies transformed by ``applied`` (n,), together in one pass."""
+    """Encode ``images`` (n, b, b) and their copies transformed by ``applied`` (n,), together in one pass.
+
+    ``share`` says which part of a batch they are; None for all of it.
+    """
     n = len(images)
     with torch.no_grad():
         seen = torch.cat([images, render(images, applied, fast=True)])
     with mixed_precision(images.device):
         encoding = network.encode(seen)
-    content = encoding.sample(generator)
+    content = encoding.sample(generator, share.drawing_pairs() if share else torch.randn)
     identity = Pose2D.identity(n, device=images.device)
     return (
         Branch(seen[:n], identity, encoding[:n], content[:n]),
