@@ -30,6 +30,7 @@ def test_defaults_are_those_of_the_engine() -> None:
     assert Preferences().device == Settings().device
     assert Preferences().batch_memory == Settings().batch_memory
     assert Preferences().precision == Settings().precision
+    assert Preferences().memory == Settings().memory and Preferences().cache_folder == Settings().cache
 
 
 def test_the_page_starts_with_the_defaults(stored: Any) -> None:
@@ -42,7 +43,9 @@ def test_what_the_user_sets_is_read(stored: Any, monkeypatch: pytest.MonkeyPatch
     stored.computing.precision = "full"
     stored.models.model_folder = str(tmp_path / "mine")
     stored.display.colormap = "viridis"
-    assert preferences() == Preferences("cpu", 64 * 2**20, "full", str(tmp_path / "mine"), "viridis")
+    stored.computing.particle_memory, stored.computing.cache_folder = 512, str(tmp_path)
+    mine = Preferences("cpu", 64 * 2**20, "full", str(tmp_path / "mine"), "viridis", 512 * 2**20, str(tmp_path))
+    assert preferences() == mine
     monkeypatch.delenv("NAPARI_HARMONY_MODELS")
     assert default_folder() == tmp_path / "mine"
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from napari_harmony.engine.settings import Settings
 from napari_harmony.errors import InputError
 from napari_harmony.particles.wedge import TiltRange
+from napari_harmony.sizes import size_text
 
 if TYPE_CHECKING:
     from napari_harmony.particles.dataset import Particles
@@ -105,6 +106,8 @@ def _options(settings: Settings, *, model_decides: bool) -> Iterator[str]:
         yield f"--{_SPELLED.get(field.name, field.name).replace('_', '-')}"
         if isinstance(value, tuple):
             yield _list(field.name, [str(item) for item in value])
+        elif field.name == "memory":
+            yield size_text(value)
         elif not isinstance(value, bool):
             yield _number(value) if isinstance(value, float) else str(value)
 

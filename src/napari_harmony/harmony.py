@@ -46,6 +46,8 @@ class Harmony:
     local_search : degrees that rotations may differ from those of the input, None for 30
     free_rot : the input's rot, the turn about the reference's z axis, is unknown, as for filaments
     symmetry : of subtomograms: ``C1`` for none, ``Cn``, ``Dn``
+    memory : bytes of main memory that images may take; of more, a sample is searched and the rest waits on disk
+    cache : folder where they wait, "" for the user's cache folder
     references : of subtomograms: files of volumes that classes start from
     reference_lowpass : angstrom; finer detail of the references is not used
 
@@ -83,6 +85,8 @@ class Harmony:
         symmetry: str = "C1",
         references: Sequence[str] = (),
         reference_lowpass: float = 60.0,
+        memory: int = Settings().memory,
+        cache: Path | str = "",
     ) -> None:
         self.classes = classes
         self.transforms = transforms
@@ -99,6 +103,8 @@ class Harmony:
         self.symmetry = symmetry
         self.references = references
         self.reference_lowpass = reference_lowpass
+        self.memory = memory
+        self.cache = cache
 
     @property
     def settings(self) -> Settings:
@@ -108,6 +114,7 @@ class Harmony:
                 **self.get_params(),
                 "transforms": tuple(self.transforms),
                 "references": tuple(map(str, self.references)),
+                "cache": str(self.cache),
                 "additions": additions_of(",".join(self.additions)),
             }
         )

@@ -24,6 +24,8 @@ class Preferences:
     precision : "auto", "full" or "mixed", as in ``Settings``
     model_folder : where the model library lies; "" for the user's data folder
     colormap : napari's name of the colours that class averages are shown in
+    memory : bytes of main memory that images may take, as in ``Settings``
+    cache_folder : where images wait that do not fit in it; "" for the user's cache folder
     """
 
     device: str = Settings().device
@@ -31,6 +33,8 @@ class Preferences:
     precision: Precision = Settings().precision
     model_folder: str = ""
     colormap: str = "gray"
+    memory: int = Settings().memory
+    cache_folder: str = Settings().cache
 
 
 def preferences() -> Preferences:
@@ -44,6 +48,8 @@ def preferences() -> Preferences:
         precision=stored.computing.precision,
         model_folder=stored.models.model_folder.strip(),
         colormap=stored.display.colormap,
+        memory=stored.computing.particle_memory * _MEGABYTE,
+        cache_folder=stored.computing.cache_folder.strip(),
     )
 
 

@@ -16,7 +16,7 @@ from napari_harmony.particles.dataset import Particles
 
 RUN = "run.json"
 #: Settings that change where and how fast a run computes, not what.
-_FREE = ("device", "batch_memory", "precision")
+_FREE = ("device", "batch_memory", "precision", "cache")
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,10 @@ import typer
 from napari_harmony.additions import ADDITIONS, additions_of
 from napari_harmony.engine.settings import OBJECTIVES, PRECISIONS, PRESETS, STARTS, TRANSFORMS, Settings
 from napari_harmony.errors import InputError
+from napari_harmony.sizes import size_of, size_text
 
 DEFAULT_TRANSFORMS = Settings().transforms
+DEFAULT_MEMORY = size_text(Settings().memory)
 FORMATS = ("star", "relion")
 FORMAT_HELP = "'relion' adds the files that RELION's Select job opens."
 
@@ -96,6 +98,13 @@ Reference = Annotated[
     ),
 ]
 ReferenceLowpass = Annotated[float, typer.Option(metavar="A", help="Finer detail of the references is not used.")]
+Memory = Annotated[
+    str, typer.Option(metavar="SIZE", help="Images: main memory they may take; more wait on disk, such as 512M or 2G.")
+]
+Cache = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Where they wait, until the run ends.", show_default="the user's cache folder"),
+]
 Rescale = Annotated[
     bool, typer.Option("--rescale", help="Bring particles of another pixel size or box to those of the model.")
 ]
@@ -105,7 +114,14 @@ JsonProgress = Annotated[bool, typer.Option("--json-progress", help="Print one J
 
 
 def make_settings(
-    *, classes: str, transforms: str | None, reference: str | None = None, additions: str | None = None, **others: Any
+    *,
+    classes: str,
+    transforms: str | None,
+    reference: str | None = None,
+    additions: str | None = None,
+    memory: str = DEFAULT_MEMORY,
+    cache: Path | None = None,
+    **others: Any,
 ) -> Settings:
     """Settings from the words of the command line.
 
@@ -125,6 +141,8 @@ def make_settings(
         transforms=chosen,
         references=references,
         additions=additions_of(additions or ""),
+        memory=size_of(memory, "--memory"),
+        cache=str(cache or ""),
         **others,
     )
 

@@ -56,6 +56,8 @@ def asked(
     symmetry: options.Symmetry = "C1",
     reference: options.Reference = None,
     reference_lowpass: options.ReferenceLowpass = 60.0,
+    memory: options.Memory = options.DEFAULT_MEMORY,
+    cache: options.Cache = None,
     precision: options.PrecisionOption = "auto",
     rescale: options.Rescale = False,
     resume: options.Resume = False,
@@ -83,6 +85,8 @@ def asked(
         symmetry=symmetry,
         reference=reference,
         reference_lowpass=reference_lowpass,
+        memory=memory,
+        cache=cache,
         precision=precision,
     )
     return Asked(settings, transforms, pixel_size, tilt_range, rescale, resume, json_progress)

@@ -116,7 +116,7 @@ def gathered(
         done = [one for one in barn.kept() if one.each]
         if [len(next(iter(one.each.values()))) for one in done] != list(sizes[: len(done)]):
             done = []
-    if not done:
+    if not done and keeping():
         barn.clear()
     sums = done[-1].sums if done else ()
     spans = shares(sizes)

@@ -15,11 +15,10 @@ from napari_harmony.engine.halves import decoy_templates, unexplained
 from napari_harmony.engine.harvest import Harvest
 from napari_harmony.engine.plans import Plan
 from napari_harmony.engine.posteriors import certain
-from napari_harmony.engine.preprocess import Prepared
 from napari_harmony.engine.refine import Refined
-from napari_harmony.engine.search import Posterior, Sums, Templates, accumulating, maximise
+from napari_harmony.engine.search import Posterior, Sums, Templates, maximise
 from napari_harmony.engine.steerable import SteerableBasis
-from napari_harmony.engine.work import Work, portion
+from napari_harmony.engine.work import Work, portion, shares
 from napari_harmony.models import Proposals
 
 REFINED = tuple(Refined.__dataclass_fields__)
@@ -54,7 +53,7 @@ def looks_of(
     looks = []
     for number, (limit, local) in enumerate(bands_of(plan)):
         basis = search.basis(limit)
-        sums = yield from portion(accumulating(search.prepared.observe(basis), posterior, classes), 0.0, 0.0)
+        sums = yield from portion(search.average(basis, posterior, classes), 0.0, 0.0)
         looks.append(look_at(basis, sums, local, generator if number == 1 else None))
         yield (number + 1) / len(bands_of(plan))
     return looks
@@ -145,13 +144,12 @@ def picture(basis: SteerableBasis, sums: Sums, box: int, iteration: int) -> Prev
 
 
 def harvest_of(
-    prepared: Prepared, each: dict[str, torch.Tensor], bases: list[SteerableBasis], posterior: Posterior, classes: int
+    search: Search, each: dict[str, torch.Tensor], bases: list[SteerableBasis], posterior: Posterior, classes: int
 ) -> Work[Harvest]:
-    """What a portion brings in, with the sums of its posterior on some bands."""
+    """What the particles of ``search`` bring in, with the sums of their posterior on some bands."""
     sums = []
-    for number, basis in enumerate(bases):
-        work = accumulating(prepared.observe(basis), posterior, classes)
-        sums.append((yield from portion(work, number / len(bases), (number + 1) / len(bases))))
+    for basis, span in zip(bases, shares(1.0 for _ in bases), strict=True):
+        sums.append((yield from portion(search.average(basis, posterior, classes), *span)))
     return Harvest(each, tuple(sums))
 
 

@@ -239,14 +239,14 @@ class StreamedRun(Run):
         search.sigma = classes.sigma
         proposals, looks = None, classes.looks
         if model is not None:
-            proposals = yield from portion(propose(model, prepared), 0.05, 0.1)
+            proposals = yield from portion(propose(model, prepared, self.team), 0.05, 0.1)
             if classes.near or self.enough.leave_out(*ONLY_NEAR):
                 near = _proposed(proposals, store.geometry.box / model.card.box)
                 middle = looks[len(looks) // 2]
                 looks = [replace(middle, local=True, decoys=None)]
         posterior, margin = yield from portion(placed(search, looks, near), 0.1, 0.9)
         each = told(posterior, classes.count, margin, proposals)
-        return (yield from portion(harvest_of(prepared, each, bases, posterior, classes.count), 0.9, 1.0))
+        return (yield from portion(harvest_of(search, each, bases, posterior, classes.count), 0.9, 1.0))
 
     def _summed(
         self, store: Store, portions: list[np.ndarray], start: Posterior, basis: SteerableBasis, classes: int
@@ -258,7 +258,7 @@ class StreamedRun(Run):
             prepared = yield from portion(store.preparing(portions[number]), 0.0, 0.5)
             here = part_of(start, parts[number], self.device)
             each = {"label": here.label.cpu()}
-            return (yield from portion(harvest_of(prepared, each, [basis], here, classes), 0.5, 1.0))
+            return (yield from portion(harvest_of(self.search(prepared), each, [basis], here, classes), 0.5, 1.0))
 
         return (yield from self._through(store, "summed", portions, look)).sums[0]
 
@@ -313,7 +313,9 @@ class StreamedRun(Run):
             start = best(number)
             refined = yield from portion(self._polish(prepared, templates, basis, start, sigma), 0.1, 0.8)
             chosen = with_poses(start, refined).only(member[parts[number]].to(self.device))
-            work = harvest_of(prepared, refinement(refined), [basis if focus else full], chosen, len(templates))
+            work = harvest_of(
+                self.search(prepared), refinement(refined), [basis if focus else full], chosen, len(templates)
+            )
             return (yield from portion(work, 0.8, 1.0))
 
         end = 0.6 if focus else 1.0
@@ -352,7 +354,7 @@ class StreamedRun(Run):
         work = find_defocus(prepared, parameters, data, sums, there, member, free_contrast=contrast)
         defocus = yield from portion(work, 0.1, 0.8)
         each = {"offset": defocus.offset.cpu(), "spread": defocus.spread.cpu()}
-        seen = with_defocus(prepared, parameters, defocus.offset)
+        seen = self.search(with_defocus(prepared, parameters, defocus.offset))
         return (yield from portion(harvest_of(seen, each, [full], there.only(member), len(sums)), 0.8, 1.0))
 
     def _through(
@@ -362,8 +364,12 @@ class StreamedRun(Run):
         store.passes += 1
         barn = Barn(self.folder, name, str(self.device))
         sizes = [len(rows) for rows in portions]
-        keeping = lambda: not self.enough.warnings  # noqa: E731
-        return (yield from gathered(sizes, look, barn, self.resume, keeping=keeping, show=show))
+        resume = self.team.agreed(self.resume)
+
+        def keeping() -> bool:
+            return self.team.first and not self.enough.warnings
+
+        return (yield from gathered(sizes, look, barn, resume, keeping=keeping, show=show))
 
     def _told(self, store: Store, findings: Findings, more: dict[str, Any]) -> Generator[Event, None, Result]:
         """The result, with how the data set was gone through."""

@@ -1,0 +1,201 @@
+"""A run on subtomograms that starts from a network pretrained on others: it says where to look, and learns briefly."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from copy import deepcopy
+from dataclasses import replace
+
+import torch
+
+from napari_harmony.engine.costs import seconds_of
+from napari_harmony.engine.counts import total
+from napari_harmony.engine.events import Event
+from napari_harmony.engine.geometry import name_of, working_geometry
+from napari_harmony.engine.learning import train_network, training_state, warm_up
+from napari_harmony.engine.settings import Settings
+from napari_harmony.engine.volumes.counts import Problem
+from napari_harmony.engine.volumes.discovery import Discovery, Search
+from napari_harmony.engine.volumes.learning import (
+    network_input,
+    propose,
+    proposed,
+    seeds_from,
+    volume_card,
+    with_classes,
+)
+from napari_harmony.engine.volumes.plans import PLANS, Stage, over_cluster
+from napari_harmony.engine.volumes.prepare import Prepared
+from napari_harmony.engine.volumes.run import VolumeRun
+from napari_harmony.engine.volumes.search import Posterior
+from napari_harmony.engine.work import Work
+from napari_harmony.errors import InputError
+from napari_harmony.models import GuidedVolumeNetwork, HarmonyModel, ModelCard, VolumeProposals
+from napari_harmony.results import Result
+
+#: Of the passes over the particles that a new network needs, how many a pretrained one does.
+SHARE = {"fast": 0.0, "balanced": 0.15, "thorough": 0.5}
+#: Iterations of each stage of a search that starts from what the network says.
+ITERATIONS = 1
+LOOKING = "looking with the model"
+
+
+class VolumeAdapting(VolumeRun):
+    """Classes and poses that start from what a pretrained network sees in the particles."""
+
+    def adapt(self, general: HarmonyModel) -> Generator[Event, None, tuple[Result, HarmonyModel]]:
+        """Classes and poses of the particles, and a network of their own that began as ``general``."""
+        check_adaptable(self, general.card)
+        self._expect_adapting()
+        warm_up()
+        prepared, usable, rows = yield from self._read()
+        proposals = yield from self.clock.follow(LOOKING, propose(general, usable))
+        search = self._started(usable, proposals, usable.geometry.box / general.card.box)
+        found = yield from self._discover(search)
+        card = adapted_card(general.card, usable, self.settings, found.posterior.class_score.shape[1])
+        work = self._taught(search, found, general, card, proposals)
+        model = yield from self.clock.follow("training", work)
+        proposals = yield from self.clock.follow("proposing", propose(model, usable))
+        findings = yield from self.clock.follow("refining poses", self._finish(search, rows, found))
+        findings = replace(findings, content=proposals.content_mean.cpu().numpy())
+        result = yield from self._result(prepared, findings)
+        return result, with_classes(model, findings)
+
+    def _started(self, usable: Prepared, proposals: VolumeProposals, scale: float) -> Search:
+        """The search; classes that have a symmetry are looked for on their axes, which the network does not know."""
+        if self.settings.symmetry != "C1":
+            return self._search(usable)
+        return StartedSearch(usable, self.generator, self.settings.transforms, enough=self.enough).from_what_is_seen(
+            proposals.content_mean, proposed(proposals, 1, scale)
+        )
+
+    def _taught(
+        self, search: Search, found: Discovery, general: HarmonyModel, card: ModelCard, proposals: VolumeProposals
+    ) -> Work[HarmonyModel]:
+        """The network settled on the classes found and, unless the preset is fast, trained on them for a while."""
+        usable, classes = search.prepared, found.posterior.class_score.shape[1]
+        templates = search.average(usable.data, found.posterior, classes).volumes
+        seeds = seeds_from(found.posterior, found.junk, templates, card.box)
+        network = deepcopy(general.network)
+        assert isinstance(network, GuidedVolumeNetwork)
+        network.settle_on(proposals.content_mean, seeds.label, seeds.templates)
+        if card.epochs == 0:
+            yield 1.0
+            return HarmonyModel(network, card)
+        state, data = training_state(self.folder, self.resume), network_input(usable, card)
+        work = train_network(
+            *data, card, seeds, self.device, state, traces=self.traces, enough=self.enough, start=network
+        )
+        return (yield from work)
+
+    def _expect_adapting(self) -> None:
+        """Tell the clock how long the stages should take."""
+        self._expect("fit")
+        usual, problem = self.clock.weights, self._problem()
+        many = over_cluster(self.settings.classes, max(2, problem.count // 2))
+        plan = PLANS[self.settings.preset]
+        whole = [problem.seeds(problem.count / 2, many, plan.explore[0])]
+        whole += problem.looks(problem.count / 2, many, plan.explore)
+        begun = problem.looks(problem.count / 2, many, shortened(plan.explore))
+        share = seconds_of(total(begun)) / seconds_of(total(whole)) if self.settings.symmetry == "C1" else 1.0
+        stages: dict[str, float] = {}
+        for stage, seconds in usual.items():
+            factor = share if stage.startswith("searching half") else 1.0
+            stages[stage] = seconds * (SHARE[self.settings.preset] if stage == "training" else factor)
+            stages |= {LOOKING: usual["proposing"]} if stage == "reading" else {}
+        self.clock.weights = stages
+
+    def _problem(self) -> Problem:
+        """The run as it is counted."""
+        return Problem(len(self.particles), working_geometry(self.particles, self.settings), self.settings)
+
+
+class StartedSearch(Search):
+    """A search that begins with what a network sees, in place of single particles."""
+
+    codes: torch.Tensor
+    poses: Posterior
+
+    def from_what_is_seen(self, codes: torch.Tensor, poses: Posterior) -> StartedSearch:
+        """The search with content codes (n, d) and possible poses of the particles, of one class."""
+        self.codes, self.poses = codes, poses
+        return self
+
+    def part(self, rows: torch.Tensor) -> Search:
+        """The search on some of the particles, which begins in the same way."""
+        some = StartedSearch(self.prepared.subset(rows), self.generator, self.transforms, enough=self.enough)
+        return some.from_what_is_seen(self.codes[rows], chosen(self.poses, rows))
+
+    def explore(self, classes: int, stages: tuple[Stage, ...]) -> Work[Posterior]:
+        """From groups of content codes to ``classes`` classes."""
+        label = torch.as_tensor(groups_of(self.codes, classes), device=self.device)
+        begun = replace(
+            self.poses,
+            label=label[self.poses.particle],
+            class_score=torch.zeros(len(self.poses), classes, device=self.device),
+        )
+        return (yield from self.iterate(shortened(stages), classes, begun))
+
+
+def shortened(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    """The stages of a search that starts from what a network says."""
+    return tuple(replace(stage, iterations=ITERATIONS) for stage in stages)
+
+
+def chosen(posterior: Posterior, rows: torch.Tensor) -> Posterior:
+    """The posterior of particles ``rows`` (r,) alone, no particle twice."""
+    place = torch.full((len(posterior),), -1, dtype=torch.long, device=posterior.particle.device)
+    place[rows] = torch.arange(len(rows), device=place.device)
+    kept = posterior.entries(place[posterior.particle] >= 0)
+    order = place[kept.particle].argsort(stable=True)
+    some = kept.entries(order)
+    return replace(
+        some,
+        particle=place[some.particle],
+        log_evidence=posterior.log_evidence[rows],
+        class_score=posterior.class_score[rows],
+    )
+
+
+def groups_of(codes: torch.Tensor, classes: int) -> torch.Tensor:
+    """Labels (n,) of codes (n, d): those of one content lie around one point, as far apart in every direction."""
+    from sklearn.cluster import KMeans
+
+    fitted = KMeans(min(classes, len(codes)), n_init=10, random_state=0).fit(codes.cpu().numpy())
+    return torch.as_tensor(fitted.labels_, dtype=torch.long)
+
+
+def adapted_card(general: ModelCard, usable: Prepared, settings: Settings, classes: int) -> ModelCard:
+    """The card of a network that began as a general one: its sizes, and the lengths of the particles."""
+    geometry = usable.geometry
+    fresh, share = volume_card(geometry, settings, classes, len(usable)), SHARE[settings.preset]
+    pixel_size = geometry.box * geometry.pixel_size / general.box
+    return replace(
+        fresh,
+        box=general.box,
+        pixel_size=pixel_size,
+        transforms=general.transforms,
+        content=general.content,
+        hypotheses=general.hypotheses,
+        max_shift=general.max_shift / general.pixel_size * pixel_size,
+        epochs=max(1, round(share * fresh.epochs)) if share else 0,
+        guided=general.guided,
+        started_from=general.trained_on or "a bundled model",
+    )
+
+
+def check_adaptable(run: VolumeRun, card: ModelCard) -> None:
+    """Raise ``InputError`` where a pretrained network cannot be started from."""
+    run.settings.check_model()
+    if not (card.general and card.guided and card.dimensions == 3):
+        raise InputError("The model is not one for any subtomograms: choose 'bundled', or none.")
+    if run.settings.additions:
+        raise InputError("with: the bundled model was trained without additions; leave them out, or train without it.")
+    missing = [name for name in ("rotation", "translation") if name not in run.settings.transforms]
+    if missing:
+        raise InputError(f"transforms: the bundled model looks for {missing[0]}; add it, or train without the model.")
+    if run.particles.box < card.box:
+        raise InputError(
+            f"{name_of(run.particles)}: the subtomograms are {run.particles.box} voxels wide, the bundled model needs "
+            f"{card.box}; train without it."
+        )
