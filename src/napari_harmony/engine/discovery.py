@@ -164,7 +164,11 @@ class Search:
         """First templates on the band of ``stage``."""
         basis = self.basis(stage.limit)
         data = self.prepared.observe(basis)
-        return (yield from seed_templates(data, classes, self.grid(basis, False), self.generator, self.team))
+        return (
+            yield from seed_templates(
+                data, classes, self.grid(basis, False), self.generator, self.team, self.arithmetic
+            )
+        )
 
     def explore(self, classes: int, plan: Plan) -> Work[Posterior]:
         """Search from random particles to ``classes`` classes."""

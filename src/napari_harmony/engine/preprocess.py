@@ -87,18 +87,15 @@ def _azimuthal_power(ctf: torch.Tensor, basis: SteerableBasis) -> torch.Tensor:
     radius = basis.band.radius
     shells = int(radius.max()) + 2
     lower = radius.floor().long()
-    weight = radius - lower
-    sums = torch.zeros(len(ctf), shells, device=ctf.device)
-    total = torch.zeros(shells, device=ctf.device)
-    for index, share in ((lower, 1 - weight), (lower + 1, weight)):
-        sums.index_add_(1, index.clamp_max(shells - 1), ctf**2 * share)
-        total.index_add_(0, index.clamp_max(shells - 1), share)
-    rings = sums / total.clamp_min(1e-6)
+    share = torch.zeros(len(radius), shells, device=ctf.device)
+    share.scatter_add_(1, lower[:, None], 1 - (radius - lower)[:, None])
+    share.scatter_add_(1, lower[:, None] + 1, (radius - lower)[:, None])
+    rings = share / share.sum(0).clamp_min(1e-6)
     rings[:, 0] = rings[:, 1]
     node = basis.node_frequency
     low = node.floor().long().clamp_max(shells - 2)
     high_share = (node - low).clamp(0, 1)
-    return rings[:, low] * (1 - high_share) + rings[:, low + 1] * high_share
+    return ctf**2 @ (rings[:, low] * (1 - high_share) + rings[:, low + 1] * high_share)
 
 
 def prepare(
@@ -153,14 +150,13 @@ def flagged(images: NDArray[np.float32]) -> tuple[list[str], NDArray[np.uint64]]
 
 def _suspicions(images: NDArray[np.float32]) -> list[str]:
     """A word for each image that cannot be used, "" for the others."""
-    words = []
-    for image in images:
-        if not np.isfinite(image).all():
-            words.append("not-finite")
-        else:
-            flat = image.max() - image.min() <= 1e-6 * float(np.abs(image).max())
-            words.append("constant" if flat else "")
-    return words
+    pixels = images.reshape(len(images), -1)
+    low, high = pixels.min(axis=1).astype(float), pixels.max(axis=1).astype(float)
+    # What is not finite is the least or the greatest value of an image, or makes them so.
+    finite = np.isfinite(low) & np.isfinite(high)
+    with np.errstate(invalid="ignore"):
+        flat = high - low <= 1e-6 * np.maximum(np.abs(low), np.abs(high))
+    return list(np.where(finite, np.where(flat, "constant", ""), "not-finite"))
 
 
 def _fingerprints(images: NDArray[np.float32]) -> NDArray[np.uint64]:

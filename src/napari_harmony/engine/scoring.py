@@ -89,6 +89,13 @@ class Moves:
         moved = torch.addcmul(real * self.sine, imaginary, self.cosine).to(kind)
         torch.mm(moved.flatten(0, 1), self.odd, out=out.odd)
 
+    def analysed(self, samples: torch.Tensor) -> Analysed:
+        """Coefficients (n * s, ...) of images (n, f) at every shift."""
+        shifts, out = len(self.cosine), self.room(len(samples))
+        for part in portions(len(samples), max(1, COLUMNS // shifts)):
+            self.analyse(samples[part], out[part.start * shifts : part.stop * shifts])
+        return out
+
 
 @dataclass(frozen=True)
 class Turned:
@@ -127,8 +134,12 @@ class Turned:
         return Turned(self.even.to(kind), self.odd.to(kind), self.halved)
 
     def best(self, images: Analysed, block: int) -> torch.Tensor:
-        """Score (images, k) at the best rotation of each template."""
-        count = max(1, block // (self.rotations * len(images.even)))
+        """Score (images, k) at the best rotation of each template, about ``block`` scores at a time."""
+        wide = max(1, block // self.rotations)
+        return torch.cat([self._best(images[part], block) for part in portions(len(images), wide)])
+
+    def _best(self, images: Analysed, block: int) -> torch.Tensor:
+        count = max(1, block // (self.rotations * len(images)))
         parts = []
         for classes in range(0, len(self), count):
             some = slice(classes, classes + count)
