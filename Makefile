@@ -20,7 +20,7 @@ demo: setup  ## align and cluster simulated particles, in napari where there is 
 	$(BIN)/napari-harmony demo
 
 test: lint typecheck  ## check style and types, then run the tests
-	$(DISPLAYED) $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(DISPLAYED) $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadgroup
 
 lint: setup  ## check style
 	$(BIN)/ruff check .

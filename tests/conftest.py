@@ -15,9 +15,24 @@ _HOME = tempfile.TemporaryDirectory(prefix="napari-harmony-tests-")
 os.environ["NAPARI_CONFIG"] = str(Path(_HOME.name) / "settings.yaml")
 os.environ["NAPARI_HARMONY_CACHE"] = str(Path(_HOME.name) / "cache")
 
+#: Fixtures that open windows.
+_WINDOWED = {"make_napari_viewer", "qtbot", "qapp"}
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "trains: modules whose runs on subtomograms train the network for its full time")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run in several processes: those with windows come first, in one process, as the screen is one.
+
+    The others stay together by file, for the sake of what a file makes once.
+    """
+    windowed = {item.path for item in items if _WINDOWED.intersection(getattr(item, "fixturenames", ()))}
+    items.sort(key=lambda item: item.path not in windowed)
+    for item in items:
+        group = "windows" if item.path in windowed else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_unconfigure() -> None:
