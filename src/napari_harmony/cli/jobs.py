@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,14 +14,16 @@ import numpy as np
 
 from napari_harmony.cli.checkpoint import Checkpoint, describe_run, open_checkpoint
 from napari_harmony.cli.followed import Followed, followed
+from napari_harmony.cli.launch import Crew, crew_of
 from napari_harmony.cli.options import check_positive
-from napari_harmony.cli.progress import Reporter, StageClock, drive, make_reporter
+from napari_harmony.cli.progress import Reporter, SilentReporter, StageClock, drive, make_reporter
 from napari_harmony.cli.run_options import Asked
 from napari_harmony.errors import InputError, InputWarning
 from napari_harmony.outputs import check_target, names, write_output
 from napari_harmony.outputs.staging import staged
 
 if TYPE_CHECKING:
+    from napari_harmony.engine.team import Team
     from napari_harmony.particles.dataset import Particles
     from napari_harmony.results import Result
 
@@ -56,22 +58,33 @@ def run_align(job: Job) -> Result:
     InputError : if the input, the model or the output cannot be used; nothing is then written
     InferenceError : if the run fails
     """
+    with crew_of(job.asked.settings.device, job.asked.devices, job.asked.nodes) as crew:
+        return _align(job, crew)
+
+
+def _align(job: Job, crew: Crew) -> Result:
+    """What each process of a job does of ``run_align``; the first one writes."""
     from napari_harmony.engine import api
 
-    check_target(job.target)
+    if crew.first:
+        check_target(job.target)
     asked, clock = job.asked, StageClock("reading")
-    with make_reporter(asked.json_progress) as reporter, heeding_warnings(reporter) as heard:
+    with _reporter_for(job, crew) as reporter, heeding_warnings(reporter) as heard:
         check_rescale(job)
         model, settings = _load_model(job.model), asked.settings
         if model is not None and asked.transforms is None:
             settings = replace(settings, transforms=tuple(model.card.transforms))
         particles = load_particles(job.source, asked.pixel_size, asked.tilt_range)
-        check_target(job.target, files_of(particles))
-        run = describe_run(particles, settings, model=job.model, tilt_range=asked.tilt_range)
-        checkpointed = _checkpointed(job.target / names.CHECKPOINT, run, job, reporter)
-        with checkpointed as checkpoint, followed(reporter, checkpoint.folder) as teller:
-            events = api.align(particles, settings, model=model, rescale=asked.rescale, **_state(checkpoint, teller))
-            done = drive(events, teller, clock)
+        if crew.first:
+            check_target(job.target, files_of(particles))
+        run, team = describe_run(particles, settings, model=job.model, tilt_range=asked.tilt_range), crew.meet()
+        checkpointed = _checkpointed(job.target / names.CHECKPOINT, run, job, reporter, team)
+        with checkpointed as checkpoint, _teller(reporter, checkpoint, team) as teller:
+            state = _state(checkpoint, teller, team)
+            done = drive(api.align(particles, settings, model=model, rescale=asked.rescale, **state), teller, clock)
+            if not team.first:
+                finished: Result = done.value
+                return finished
             result = _with_provenance(done.value, clock.seconds(), list(heard))
             write_output(
                 job.target, particles, result, model=done.model or model, settings=settings, relion_job=job.relion_job
@@ -82,29 +95,51 @@ def run_align(job: Job) -> Result:
 
 def run_train(job: Job) -> Any:
     """Fit a model to a file of particles and save it; returns the model. Raises as ``run_align``."""
+    with crew_of(job.asked.settings.device, job.asked.devices, job.asked.nodes) as crew:
+        return _train(job, crew)
+
+
+def _train(job: Job, crew: Crew) -> Any:
+    """What each process of a job does of ``run_train``; the first one writes."""
     from napari_harmony.engine import api
 
     folder, files = model_place(job.target)
-    check_target(folder, [job.source], owned=files, proof=files[1])
+    if crew.first:
+        check_target(folder, [job.source], owned=files, proof=files[1])
     asked, clock = job.asked, StageClock("reading")
-    with make_reporter(asked.json_progress) as reporter, heeding_warnings(reporter):
+    with _reporter_for(job, crew) as reporter, heeding_warnings(reporter):
         check_rescale(job)
         start, settings = _load_model(job.model), asked.settings
         particles = load_particles(job.source, asked.pixel_size, asked.tilt_range)
-        run = describe_run(particles, settings, model=job.model, tilt_range=asked.tilt_range)
-        checkpointed = _checkpointed(folder / names.CHECKPOINT, run, job, reporter)
-        with checkpointed as checkpoint, followed(reporter, checkpoint.folder) as teller:
-            events = api.fit(particles, settings, model=start, rescale=asked.rescale, **_state(checkpoint, teller))
+        run, team = describe_run(particles, settings, model=job.model, tilt_range=asked.tilt_range), crew.meet()
+        checkpointed = _checkpointed(folder / names.CHECKPOINT, run, job, reporter, team)
+        with checkpointed as checkpoint, _teller(reporter, checkpoint, team) as teller:
+            state = _state(checkpoint, teller, team)
+            events = api.fit(particles, settings, model=start, rescale=asked.rescale, **state)
             model = drive(events, teller, clock).value
+            if not team.first:
+                return model
             with staged(folder, files) as stage:
                 model.save(stage / files[0])
         reporter.finish(f"Model written to {job.target}.", out=str(job.target.resolve()))
     return model
 
 
-def _state(checkpoint: Checkpoint, teller: Followed) -> dict[str, Any]:
+def _reporter_for(job: Job, crew: Crew) -> Reporter:
+    """Where a process of a job reports to."""
+    return make_reporter(job.asked.json_progress) if crew.first else SilentReporter()
+
+
+def _teller(
+    reporter: Reporter, checkpoint: Checkpoint, team: Team
+) -> AbstractContextManager[Followed | SilentReporter]:
+    """Whom a process tells how far it is, and who says when there is enough."""
+    return followed(reporter, checkpoint.folder) if team.first else SilentReporter()
+
+
+def _state(checkpoint: Checkpoint, teller: Followed | SilentReporter, team: Team) -> dict[str, Any]:
     """What the engine is told of the job around it."""
-    return {"checkpoint": checkpoint.folder, "resume": checkpoint.resume, "enough": teller.enough}
+    return {"checkpoint": checkpoint.folder, "resume": checkpoint.resume, "enough": teller.enough, "team": team}
 
 
 def load_particles(
@@ -171,9 +206,13 @@ def model_place(path: Path) -> tuple[Path, tuple[str, str]]:
 
 
 @contextmanager
-def _checkpointed(folder: Path, run: dict[str, Any], job: Job, reporter: Reporter) -> Iterator[Checkpoint]:
+def _checkpointed(folder: Path, run: dict[str, Any], job: Job, reporter: Reporter, team: Team) -> Iterator[Checkpoint]:
     """A checkpoint folder that goes when the block ends well, or when there is nothing to continue from."""
+    if not team.first:
+        yield Checkpoint(folder, team.agreed(False))
+        return
     checkpoint = open_checkpoint(folder, run, job.asked.resume)
+    team.agreed(checkpoint.resume)
     if checkpoint.resume:
         reporter.note(f"Continuing the interrupted run in {folder.parent}.")
     elif job.asked.resume:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
+from napari_harmony.cli import launch
 from napari_harmony.cli.streams import complain, release, reserve_descriptors, say
 from napari_harmony.errors import HarmonyError, InputError
 
@@ -42,6 +43,7 @@ def _run(arguments: list[str], debug: bool) -> int:
     from napari_harmony.cli.app import app
 
     previous = _on_terminate(_terminate)
+    launch.prepare(arguments)
     try:
         returned = get_command(app).main(arguments, prog_name=PROGRAM, standalone_mode=False)
         if returned == INTERRUPTED:  # typer turns Ctrl-C into this code without a word
@@ -60,6 +62,8 @@ def _run(arguments: list[str], debug: bool) -> int:
 def _explain(error: BaseException, as_json: bool) -> int:
     """Say in one line what went wrong, and give the exit code for it."""
     code, message = _judge(error)
+    if not launch.speaks(error):
+        return code
     complain(message if code == INTERRUPTED else f"Error: {message}" if message else "")
     if as_json:
         say(json.dumps({"event": "error", "message": message, "exit_code": code}, ensure_ascii=False))

@@ -45,6 +45,11 @@ PrecisionOption = Annotated[
         help="Of large products on NVIDIA GPUs: 32 bits, or bfloat16; auto: where the GPU is made for it.",
     ),
 ]
+Devices = Annotated[
+    str,
+    typer.Option(metavar="N|auto", help="Processes on each node, one per graphics card; 'auto' for all cards."),
+]
+NumNodes = Annotated[int, typer.Option(metavar="M", min=1, help="Nodes that work together.")]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Of every random choice; same seed, same result.")]
 Preset = Annotated[str, typer.Option(metavar="|".join(PRESETS), help="How much time to spend.")]
 MaxShift = Annotated[

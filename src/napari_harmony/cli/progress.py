@@ -44,6 +44,21 @@ class _Quiet:
         return None
 
 
+class SilentReporter(_Quiet):
+    """For a process that leaves it to another one to speak, and to hear what is asked."""
+
+    enough = None
+
+    def show(self, event: Event) -> None:
+        return None
+
+    def note(self, text: str) -> None:
+        return None
+
+    def finish(self, text: str, **facts: Any) -> None:
+        return None
+
+
 class JsonReporter(_Quiet):
     """One JSON object per line on standard output, and nothing else there."""
 

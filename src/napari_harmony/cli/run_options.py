@@ -27,6 +27,8 @@ class Asked:
     rescale : bring particles of another pixel size or box to those of the model
     resume : continue an interrupted run
     json_progress : events as JSON on standard output
+    devices : processes on each node, a number or "auto"
+    nodes : how many work together
     """
 
     settings: Settings
@@ -36,12 +38,16 @@ class Asked:
     rescale: bool = False
     resume: bool = False
     json_progress: bool = False
+    devices: str = "1"
+    nodes: int = 1
 
 
 def asked(
     classes: options.Classes = "auto",
     transforms: options.Transforms = None,
     device: options.Device = "auto",
+    devices: options.Devices = "1",
+    num_nodes: options.NumNodes = 1,
     seed: options.Seed = 0,
     preset: options.Preset = "balanced",
     max_shift: options.MaxShift = None,
@@ -89,7 +95,7 @@ def asked(
         cache=cache,
         precision=precision,
     )
-    return Asked(settings, transforms, pixel_size, tilt_range, rescale, resume, json_progress)
+    return Asked(settings, transforms, pixel_size, tilt_range, rescale, resume, json_progress, devices, num_nodes)
 
 
 def takes_run_options(without: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:

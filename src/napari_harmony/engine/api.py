@@ -38,25 +38,28 @@ def fit(
     model: HarmonyModel | None = None,
     rescale: bool = False,
 ) -> Iterator[Event]:
+    team: Team = ALONE,
     """Search the particles and train a Harmony network on them; ends with ``Done(model, model)``.
 
     Parameters
     ----------
-    model : one whose training goes on with these particles; it stays as it is, and the new one has its classes
+    model : one whose training goes on with these particles; it stays as it is, and the new one has its classes, or
+        classes of its own where the model is one for any particles
     rescale : bring particles of another pixel size or box to those of ``model``
     checkpoint : folder to keep the state of the run in; None keeps nothing
     resume : continue from the state in ``checkpoint``
     enough : when it is set, from whichever thread, the run ends soon with what it has; what was left out for that is
         said in a warning of the result that begins with "Stopped early"
 
+    team : processes that share the particles out; each makes this call with the same arguments and gets the same
     Raises
     ------
     InputError for input that cannot be used, InferenceError for a run that failed; both in one sentence.
     """
     if model is not None:
-        yield from _in_words(_tune(particles, settings, model, checkpoint, resume, enough, rescale))
+        yield from _in_words(_tune(particles, settings, model, checkpoint, resume, enough, rescale, team))
         return
-    run = _run(particles, settings, checkpoint, resume, enough)
+    run = _run(particles, settings, checkpoint, resume, enough, team)
     check_references(settings.references)
     yield from _in_words(_fit(run))
 
@@ -75,12 +78,13 @@ def align(
 
     Without ``model`` one is fitted to the particles; with one, its classes are kept and each particle is placed on
     them. With ``rescale`` particles of another pixel size or box are first brought to those of the model; the result
+    team: Team = ALONE,
     is one of the particles given. Other parameters, and errors, as for :func:`fit`.
     """
     given = particles
     if model is not None and rescale:
         particles = rescaled_for(given, model.card)
-    run = _run(particles, settings, checkpoint, resume, enough)
+    run = _run(particles, settings, checkpoint, resume, enough, team)
     if model is not None:
         _check_dimensions(model, particles)
     if model is not None and particles.dimensions == 3:
@@ -96,7 +100,7 @@ def cluster(particles: Particles, result: Result, settings: Settings, *, enough:
 
     Poses start from those of ``result``. ``enough`` and errors as for :func:`fit`.
     """
-    yield from _in_words(_cluster(_run(particles, settings, None, False, enough), result))
+    yield from _in_words(_cluster(_run(particles, settings, None, False, enough, ALONE), result))
 
 
 def average_classes(
@@ -112,15 +116,15 @@ def average_classes(
 
 
 def _run(
-    particles: Particles, settings: Settings, checkpoint: Path | None, resume: bool, enough: Flag | None
+    particles: Particles, settings: Settings, checkpoint: Path | None, resume: bool, enough: Flag | None, team: Team
 ) -> AnyRun:
     """The run that fits the particles."""
     settings.check_defocus(particles.dimensions, particles.ctf is not None)
     if particles.dimensions == 3:
-        return VolumeRun(particles, settings, checkpoint, resume, enough)
+        return VolumeRun(particles, settings, checkpoint, resume, enough, team)
     settings.check_images()
     kind = Run if portions_of(particles, settings) is None else StreamedRun
-    return kind(particles, settings, checkpoint, resume, enough)
+    return kind(particles, settings, checkpoint, resume, enough, team)
 
 
 def _fit(run: AnyRun) -> Events:
@@ -145,7 +149,8 @@ def _tune(
     settings.check_defocus(particles.dimensions, particles.ctf is not None)
     used = rescaled_for(particles, model.card) if rescale else particles
     tuning = VolumeFineTuning if particles.dimensions == 3 else FineTuning
-    run = tuning(used, settings, checkpoint, resume, enough)
+    run = tuning(used, settings, checkpoint, resume, enough, team)
+    team: Team,
     _, tuned = yield from run.clock.watch(run.tune(model))
     tuned = _signed(tuned, particles)
     yield _done(run, tuned, tuned)
@@ -181,7 +186,7 @@ def _cluster(run: AnyRun, result: Result) -> Events:
 
 def _done(run: AnyRun, value: HarmonyModel | Result, model: HarmonyModel | None) -> Done:
     """The last event of a run; how fast it was helps to foretell the next one."""
-    if not run.enough.warnings:
+    if run.team.size == 1 and not run.enough.warnings:
         remember(run.pace, run.clock)
     return Done(value, model)
 

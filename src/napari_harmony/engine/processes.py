@@ -165,11 +165,3 @@ def _asked_of_fabric(place: Place, kind: str) -> dict[str, Any]:
         "strategy": "ddp",
         "plugins": [environments.get(place.starter, LightningEnvironment)()],
     }
-
-
-def leave_team(team: Team) -> None:
-    """Take leave of the other processes after a run that is complete."""
-    if team.size > 1:
-        import torch
-
-        torch.distributed.destroy_process_group()

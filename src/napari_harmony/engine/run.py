@@ -84,7 +84,8 @@ class Run:
 
     def _expect(self, task: Task, classes: int | None = None) -> None:
         """Tell the clock how long the stages of a task should take; ``classes`` are those of a model."""
-        self.clock.weights = expected(self.particles, self.settings, task, classes, self.pace.slowness)
+        slowness = {word: times / (self.team.size if word else 1) for word, times in self.pace.slowness.items()}
+        self.clock.weights = expected(self.particles, self.settings, task, classes, slowness)
 
     def read(self) -> Generator[Event, None, Prepared]:
         """Prepare the particles, in an order of their own, so that their order in the file does not matter."""
@@ -353,10 +354,12 @@ class Run:
     def _result(self, prepared: Roster, findings: Findings) -> Generator[Event, None, Result]:
         provenance = {
             "device": describe_device(self.device),
+            "processes": self.team.size,
             "objective": self.settings.objective,
         }
         result = assemble(prepared, findings, self.settings, self.particles.pixel_size, provenance)
-        result = yield from self.clock.follow("measuring leakage", with_insight(result, self.traces))
+        if self.team.first:  # the others are done
+            result = yield from self.clock.follow("measuring leakage", with_insight(result, self.traces))
         seconds = {stage: round(seconds, 2) for stage, seconds in self.clock.seconds.items()}
         warnings = [*result.warnings, *self.enough.warnings]
         return replace(result, summary={**result.summary, "seconds": seconds, "warnings": warnings})

@@ -26,6 +26,7 @@ from napari_harmony.engine.learning import (
 )
 from napari_harmony.engine.pace import pace_of
 from napari_harmony.engine.settings import Settings
+from napari_harmony.engine.team import ALONE, Team
 from napari_harmony.engine.volumes.assembly import Findings, assemble
 from napari_harmony.engine.volumes.discovery import Discovery, Search, discover
 from napari_harmony.engine.volumes.learning import (
@@ -71,7 +72,11 @@ class VolumeRun:
         checkpoint: Path | None,
         resume: bool,
         enough: threading.Event | None = None,
+        team: Team = ALONE,
     ) -> None:
+        if team.size > 1:
+            raise InputError(f"{name_of(particles)}: subtomograms are computed by one process; leave out --devices.")
+        self.team = team
         self.particles, self.settings = particles, settings
         self.folder, self.resume = checkpoint, resume
         self.device = choose_device(settings.device)
