@@ -17,6 +17,7 @@ from napari_harmony.engine.rescaled import in_original_pixels, rescaled_for
 from napari_harmony.engine.run import Run
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.streamed import StreamedRun
+from napari_harmony.engine.team import ALONE, Team
 from napari_harmony.engine.volumes.references import check_references
 from napari_harmony.engine.volumes.run import VolumeRun
 from napari_harmony.errors import InferenceError, InputError
@@ -37,8 +38,8 @@ def fit(
     enough: Flag | None = None,
     model: HarmonyModel | None = None,
     rescale: bool = False,
-) -> Iterator[Event]:
     team: Team = ALONE,
+) -> Iterator[Event]:
     """Search the particles and train a Harmony network on them; ends with ``Done(model, model)``.
 
     Parameters
@@ -50,12 +51,16 @@ def fit(
     resume : continue from the state in ``checkpoint``
     enough : when it is set, from whichever thread, the run ends soon with what it has; what was left out for that is
         said in a warning of the result that begins with "Stopped early"
-
     team : processes that share the particles out; each makes this call with the same arguments and gets the same
+
     Raises
     ------
     InputError for input that cannot be used, InferenceError for a run that failed; both in one sentence.
     """
+    if model is not None and model.card.general:
+        for event in align(particles, settings, model=model, checkpoint=checkpoint, resume=resume, enough=enough):
+            yield Done(event.model, event.model) if isinstance(event, Done) else event
+        return
     if model is not None:
         yield from _in_words(_tune(particles, settings, model, checkpoint, resume, enough, rescale, team))
         return
@@ -73,14 +78,18 @@ def align(
     resume: bool = False,
     enough: Flag | None = None,
     rescale: bool = False,
+    team: Team = ALONE,
 ) -> Iterator[Event]:
     """Class, pose and content of every particle; ends with ``Done(result, model)``.
 
     Without ``model`` one is fitted to the particles; with one, its classes are kept and each particle is placed on
     them. With ``rescale`` particles of another pixel size or box are first brought to those of the model; the result
-    team: Team = ALONE,
-    is one of the particles given. Other parameters, and errors, as for :func:`fit`.
+    is one of the particles given. From a model for any particles (``card.general``) a run starts that finds classes of
+    its own; nothing is rescaled for it. Other parameters, and errors, as for :func:`fit`.
     """
+    if model is not None and model.card.general:
+        yield from _in_words(_adapt(particles, settings, model, checkpoint, resume, enough))
+        return
     given = particles
     if model is not None and rescale:
         particles = rescaled_for(given, model.card)
@@ -141,6 +150,7 @@ def _tune(
     resume: bool,
     enough: Flag | None,
     rescale: bool,
+    team: Team,
 ) -> Events:
     from napari_harmony.engine.finetune import FineTuning, VolumeFineTuning, tuning_settings
 
@@ -150,10 +160,29 @@ def _tune(
     used = rescaled_for(particles, model.card) if rescale else particles
     tuning = VolumeFineTuning if particles.dimensions == 3 else FineTuning
     run = tuning(used, settings, checkpoint, resume, enough, team)
-    team: Team,
     _, tuned = yield from run.clock.watch(run.tune(model))
     tuned = _signed(tuned, particles)
     yield _done(run, tuned, tuned)
+
+
+def _adapt(
+    particles: Particles,
+    settings: Settings,
+    model: HarmonyModel,
+    checkpoint: Path | None,
+    resume: bool,
+    enough: Flag | None,
+) -> Events:
+    from napari_harmony.engine.adapt import Adapting
+    from napari_harmony.engine.volumes.adapt import VolumeAdapting
+
+    _check_dimensions(model, particles)
+    settings.check_defocus(particles.dimensions, particles.ctf is not None)
+    if particles.dimensions == 2:
+        settings.check_images()
+    run = (VolumeAdapting if particles.dimensions == 3 else Adapting)(particles, settings, checkpoint, resume, enough)
+    result, adapted = yield from run.clock.watch(run.adapt(model))
+    yield _done(run, result, _signed(adapted, particles))
 
 
 def _check_dimensions(model: HarmonyModel, particles: Particles) -> None:
