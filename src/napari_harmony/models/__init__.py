@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from napari_harmony.models.diffusion import DiffusionDecoder as DiffusionDecoder
     from napari_harmony.models.encoding import Encoding as Encoding
     from napari_harmony.models.encoding import Proposals as Proposals
+    from napari_harmony.models.guided_volumes import GuidedVolumeNetwork as GuidedVolumeNetwork
     from napari_harmony.models.model import ContentMixture as ContentMixture
     from napari_harmony.models.model import HarmonyModel as HarmonyModel
     from napari_harmony.models.model import build_network as build_network
@@ -34,6 +35,7 @@ _NAMES = {
     "card": ("FORMAT_VERSION", "ModelCard", "model_files", "read_card"),
     "diffusion": ("DiffusionDecoder",),
     "encoding": ("Encoding", "Proposals"),
+    "guided_volumes": ("GuidedVolumeNetwork",),
     "model": ("ContentMixture", "HarmonyModel", "build_network"),
     "network": ("HarmonyNetwork", "NetworkShape", "PoseNetwork"),
     "network_2022": ("Harmony2022Network",),

@@ -42,6 +42,7 @@ class ModelCard:
     started_from : name of the model that the training went on from, "" for none
     general : it was pretrained for any particles: it has no classes, and a box, pixel size and lengths of no meaning
         beyond the network's grid; a run that starts from it finds classes of its own
+    guided : of subtomograms: what is seen from all sides decides how each is read (``GuidedVolumeNetwork``)
     about : facts on how it was trained, each as ``words: text``
     format_version : of the files
     """
@@ -67,6 +68,7 @@ class ModelCard:
     trained: str = ""
     started_from: str = ""
     general: bool = False
+    guided: bool = False
     about: tuple[str, ...] = ()
     format_version: int = FORMAT_VERSION
 

@@ -15,6 +15,7 @@ from napari_harmony.additions import addition_of
 from napari_harmony.errors import InputError
 from napari_harmony.models.card import ModelCard, model_files, read_card, read_weights
 from napari_harmony.models.diffusion import DiffusionDecoder
+from napari_harmony.models.guided_volumes import GuidedVolumeNetwork
 from napari_harmony.models.network import HarmonyNetwork, PoseNetwork
 from napari_harmony.models.network_2022 import Harmony2022Network
 from napari_harmony.models.network_2022_volumes import Harmony2022VolumeNetwork
@@ -112,7 +113,9 @@ def build_network(card: ModelCard) -> PoseNetwork | VolumePoseNetwork:
     if card.objective == "harmony-2022":
         return Harmony2022VolumeNetwork(card.shape) if card.dimensions == 3 else Harmony2022Network(card.shape)
     if card.objective == "harmony":
-        return _with_decoder(VolumeNetwork(card.shape) if card.dimensions == 3 else HarmonyNetwork(card.shape), card)
+        if card.dimensions == 2:
+            return _with_decoder(HarmonyNetwork(card.shape), card)
+        return _with_decoder(GuidedVolumeNetwork(card.shape) if card.guided else VolumeNetwork(card.shape), card)
     raise InputError(f"objective: '{card.objective}' is unknown; choose from harmony, harmony-2022.")
 
 

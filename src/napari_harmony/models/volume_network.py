@@ -146,7 +146,7 @@ class VolumeNetwork(VolumePoseNetwork):
         by the centre that was found, and from there by a little in the frame of the canonical volume. The content
         is read from the features of all rotations, the likely ones above all.
         """
-        features, centre = self.encoder(samples, amplitude)
+        features, centre = self._features(samples, amplitude)
         raw = self.pose_head(features).float()
         logits = raw[..., 6]
         attention = torch.softmax(logits, dim=1)[..., None]
@@ -154,6 +154,11 @@ class VolumeNetwork(VolumePoseNetwork):
         mean, log_variance = self.content_head(pooled).float().chunk(2, dim=1)
         bounded = LOG_VARIANCE_BOUND * torch.tanh(log_variance / LOG_VARIANCE_BOUND)
         return VolumeEncoding(mean, bounded, self._pose(raw, centre), logits, pooled.float())
+
+    def _features(self, samples: Tensor, amplitude: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (n, h, width) of every rotation of the grid, and centres (n, 3)."""
+        features, centre = self.encoder(samples, amplitude)
+        return features, centre
 
     def _pose(self, raw: Tensor, centre: Tensor) -> Pose3D:
         """Hypotheses (n, h) from raw numbers (n, h, 7) and centres (n, 3)."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import torch
 
+from napari_harmony.engine.adapt import LOOKING, groups_of
 from napari_harmony.engine.costs import seconds_of
 from napari_harmony.engine.counts import total
 from napari_harmony.engine.events import Event
@@ -37,7 +38,6 @@ from napari_harmony.results import Result
 SHARE = {"fast": 0.0, "balanced": 0.15, "thorough": 0.5}
 #: Iterations of each stage of a search that starts from what the network says.
 ITERATIONS = 1
-LOOKING = "looking with the model"
 
 
 class VolumeAdapting(VolumeRun):
@@ -128,7 +128,7 @@ class StartedSearch(Search):
 
     def explore(self, classes: int, stages: tuple[Stage, ...]) -> Work[Posterior]:
         """From groups of content codes to ``classes`` classes."""
-        label = torch.as_tensor(groups_of(self.codes, classes), device=self.device)
+        label = groups_of(self.codes, classes).to(self.device)
         begun = replace(
             self.poses,
             label=label[self.poses.particle],
@@ -155,14 +155,6 @@ def chosen(posterior: Posterior, rows: torch.Tensor) -> Posterior:
         log_evidence=posterior.log_evidence[rows],
         class_score=posterior.class_score[rows],
     )
-
-
-def groups_of(codes: torch.Tensor, classes: int) -> torch.Tensor:
-    """Labels (n,) of codes (n, d): those of one content lie around one point, as far apart in every direction."""
-    from sklearn.cluster import KMeans
-
-    fitted = KMeans(min(classes, len(codes)), n_init=10, random_state=0).fit(codes.cpu().numpy())
-    return torch.as_tensor(fitted.labels_, dtype=torch.long)
 
 
 def adapted_card(general: ModelCard, usable: Prepared, settings: Settings, classes: int) -> ModelCard:
