@@ -19,6 +19,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
     parser.add_argument("--export", type=Path, help="write the network and its card to this folder, and train no more")
+    parser.add_argument(
+        "--fact", action="append", default=[], help="goes onto the exported card, as 'Figures: ...', 'Limits: ...'"
+    )
     return parser.parse_args()
 
 
@@ -30,7 +33,8 @@ def main() -> None:
     else:
         from pretraining import volumes_training as training
     if arguments.export is not None:
-        training.export(arguments.folder, arguments.export)
+        facts = dict(fact.split(": ", 1) for fact in arguments.fact)
+        training.export(arguments.folder, arguments.export, facts)
         return
     changes = {"seed": arguments.seed} | ({} if arguments.steps is None else {"steps": arguments.steps})
     training.pretrain(training.Course(**changes), arguments.folder, arguments.device)

@@ -7,6 +7,8 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ import torch
 from napari_harmony.analysis.metrics import hungarian_accuracy, pose_errors
 from napari_harmony.engine.learning import cluster_content
 from napari_harmony.engine.train_state import TrainState, restore, snapshot
-from napari_harmony.models import HarmonyNetwork
+from napari_harmony.models import HarmonyModel, HarmonyNetwork, ModelCard
 from napari_harmony.models.network import NetworkShape
 from napari_harmony.objectives import Objective
 from napari_harmony.transforms import Pose2D
@@ -158,3 +160,41 @@ def pretrain(course: Course, folder: Path, device: str = "cpu", every: int = 200
         with (folder / LOG).open("a") as log:
             log.write(json.dumps(line) + "\n")
     return training.network.eval()
+
+
+def export(folder: Path, target: Path, facts: dict[str, str]) -> None:
+    """Write the network of the state in ``folder`` as a model for any images; ``facts`` go onto its card."""
+    entries = json.loads((folder / "images.course.json").read_text())
+    course = Course(**{**entries, "layout": Layout(**entries["layout"])})
+    network = HarmonyNetwork(course.shape)
+    state = TrainState.load(folder / STATE)
+    network.load_state_dict(
+        {n.removeprefix("network."): t for n, t in state.tensors.items() if n.startswith("network.")}
+    )
+    log = [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
+    batch = course.layout.sets * course.layout.contents * course.layout.images
+    told = {
+        "Data": f"{state.epoch * batch:,} simulated images of {course.particles + state.epoch:,} made-up particles; "
+        "no measured density",
+        "Training": f"{state.epoch:,} steps of {batch} images, seed {course.seed}, "
+        f"{log[-1]['seconds'] / 60:.0f} minutes",
+        **facts,
+    }
+    card = ModelCard(
+        box=BOX,
+        pixel_size=1.0,
+        original_box=BOX,
+        transforms=course.shape.transforms,
+        content=course.content,
+        hypotheses=course.shape.hypotheses,
+        mask_diameter=course.shape.mask_diameter,
+        max_shift=course.shape.max_shift,
+        seed=course.seed,
+        particles=state.epoch * batch,
+        package_version=version("napari-harmony"),
+        trained_on="made-up particles",
+        trained=date.today().isoformat(),
+        general=True,
+        about=tuple(f"{about}: {words}" for about, words in told.items()),
+    )
+    HarmonyModel(network.eval(), card).save(target)
