@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
-from napari_harmony.engine import counts
+from napari_harmony.engine import counts, counts_in_portions
 from napari_harmony.engine.counts import Counts
 from napari_harmony.engine.geometry import working_geometry
+from napari_harmony.engine.portions import portions_of
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.volumes import counts as volume_counts
 from napari_harmony.particles.dataset import Particles
@@ -65,6 +66,7 @@ ALIKE = {
             "checking half 2 of 2",
             "refining classes",
             "comparing halves",
+            "placing particles",
             "refining poses",
             "averaging",
         ),
@@ -113,6 +115,12 @@ def operations_of(
             return volume_counts.of_a_grouping(volumes)
         return volume_counts.of_the_published(volumes) if published else volume_counts.of_a_fit(volumes)
     images = counts.Problem(len(particles), geometry, settings)
+    if (portions := portions_of(particles, settings)) is not None:
+        if task == "apply":
+            return counts_in_portions.of_a_large_model(images, classes)
+        if task == "cluster":
+            return counts_in_portions.of_a_large_grouping(images)
+        return counts_in_portions.of_a_large_fit(images, portions)
     if task == "apply":
         return counts.of_a_model(images, classes)
     if task == "cluster":

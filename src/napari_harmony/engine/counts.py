@@ -28,6 +28,8 @@ CANDIDATES, ENTRIES, NEWTON_STEPS = 1000, 6, 7
 MEASURED = 1000
 #: Numbers of classes that are compared where content codes are grouped and none is asked for.
 GROUPS = (1, 2, 3, 4, 6, 8, 10, 12, 15, 20, 25, 30)
+#: Content codes that a mixture is fitted to; of more, some by chance.
+MOST_GROUPED = 20_000
 #: As in the comparison of halves: decoys per class, and how many there are at least.
 DECOYS, LEAST_DECOYS = 6, 24
 #: A batch with an added objective, and one of the published objective, in batches of Harmony alone.
@@ -42,7 +44,7 @@ def loaded() -> Counts:
 
 def grouped(count: int, classes: int | None) -> Counts:
     """Content codes of ``count`` particles grouped."""
-    return {"grouped": count * (classes or sum(GROUPS))}
+    return {"grouped": min(count, MOST_GROUPED) * (classes or sum(GROUPS))}
 
 
 def total(counts: Iterable[Counts]) -> Counts:

@@ -12,6 +12,7 @@ from napari_harmony.engine.costs import expected
 from napari_harmony.engine.geometry import working_geometry
 from napari_harmony.engine.pace import pace_of
 from napari_harmony.engine.plans import MODEL_BAND, PLANS, REFINE_BAND, over_cluster
+from napari_harmony.engine.portions import COPIES, MEBIBYTE, bytes_each, portions_of
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.volumes import counts as volume_counts
 from napari_harmony.engine.volumes.plans import NEARBY, Stage
@@ -19,13 +20,10 @@ from napari_harmony.engine.volumes.plans import PLANS as VOLUME_PLANS
 from napari_harmony.engine.volumes.plans import over_cluster as over_cluster_volumes
 from napari_harmony.particles.dataset import Particles
 
-MEBIBYTE = 2**20
 #: The program with torch and scikit-learn, and a network in training, of images and of volumes, with its gradients.
 PROGRAM, TRAINING, VOLUME_TRAINING = 450 * MEBIBYTE, 200 * MEBIBYTE, 600 * MEBIBYTE
 #: A context on a graphics card.
 CONTEXT = 500 * MEBIBYTE
-#: What is held of every particle: as prepared, the usable ones, and the two halves.
-COPIES = 3
 #: Scores that are held at a time: on the CPU, on a card, and of volumes.
 MOST_SCORES, MOST_SCORES_CARD, VOLUME_SCORES = 48_000_000, 2**30, 12_000_000
 #: Images and volumes that are read at a time, and posterior entries that are averaged at a time.
@@ -41,11 +39,13 @@ class Estimate:
     memory : bytes of main memory, the program itself included
     device_memory : bytes on a graphics card, 0 where none is used
     seconds : None where nothing is known of the speed of the device
+    disk : bytes of the cache of particles that do not fit in memory, 0 where none is needed
     """
 
     memory: int
     device_memory: int
     seconds: float | None
+    disk: int = 0
 
 
 def estimate(particles: Particles, settings: Settings, device: str = "cpu", model: bool = False) -> Estimate:
@@ -64,15 +64,18 @@ def estimate(particles: Particles, settings: Settings, device: str = "cpu", mode
     pace = pace_of(kind)
     known = pace.known or kind == "cpu"
     seconds = sum(expected(particles, settings, "apply" if model else "fit", None, pace.slowness).values())
+    portions = portions_of(particles, settings)
+    held = len(particles) if portions is None else min(len(particles), portions.sample)
     data, work = (
         _of_volumes(particles, settings, model)
         if particles.dimensions == 3
-        else _of_images(particles, settings, model, kind)
+        else _of_images(particles, held, settings, model, kind)
     )
     read = _read_at_once(particles)
     on_card = kind != "cpu"
     memory = PROGRAM + read + (data // COPIES if on_card else data + work)
-    return Estimate(int(memory), int(CONTEXT + data + work) if on_card else 0, seconds if known else None)
+    card = int(CONTEXT + data + work) if on_card else 0
+    return Estimate(int(memory), card, seconds if known else None, 0 if portions is None else portions.disk)
 
 
 def available_memory() -> int | None:
@@ -108,13 +111,11 @@ def _read_at_once(particles: Particles) -> int:
     return 6 * 4 * min(at_once, len(particles)) * particles.box**particles.dimensions
 
 
-def _of_images(particles: Particles, settings: Settings, model: bool, kind: str) -> tuple[int, int]:
-    """Bytes of the particles, and of the work on them."""
-    problem = counts.Problem(len(particles), working_geometry(particles, settings), settings)
-    n, box = problem.count, problem.geometry.box
-    data = COPIES * n * box * (box // 2 + 1) * (8 + 4)
-    whole = problem.samples(math.inf)
-    observed = 3 * 8 * n * whole
+def _of_images(particles: Particles, held: int, settings: Settings, model: bool, kind: str) -> tuple[int, int]:
+    """Bytes of the particles, of which so many are ``held`` at a time, and of the work on them."""
+    problem = counts.Problem(held, working_geometry(particles, settings), settings)
+    n, whole = problem.count, problem.samples(math.inf)
+    data, observed = (n * each for each in bytes_each(problem.geometry))
     averaged = 4 * 8 * min(AVERAGED, n * counts.ENTRIES) * whole
     basis = 40 * whole * problem.size(math.inf)
     scores = min(settings.batch_memory // 8, MOST_SCORES if kind == "cpu" else MOST_SCORES_CARD)

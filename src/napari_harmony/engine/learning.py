@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from sklearn.mixture import GaussianMixture
 
-from napari_harmony.engine.counts import GROUPS
+from napari_harmony.engine.counts import GROUPS, MOST_GROUPED
 from napari_harmony.engine.enough import Enough
 from napari_harmony.engine.events import Loss
 from napari_harmony.engine.geometry import Geometry
@@ -218,12 +218,15 @@ def cluster_content(content: np.ndarray, classes: int | None, seed: int) -> np.n
 def group_content(content: np.ndarray, classes: int | None, seed: int) -> Work[np.ndarray]:
     """:func:`cluster_content` as a computation that can be followed."""
     scaled = (content - content.mean(0)) / content.std(0).clip(1e-6)
+    fitted = scaled
+    if len(scaled) > MOST_GROUPED:
+        fitted = scaled[np.random.default_rng(seed).choice(len(scaled), MOST_GROUPED, replace=False)]
     limit = max(1, min(30, len(content) // 10))
     tried = [min(classes, len(content))] if classes is not None else [k for k in GROUPS if k <= limit]
     fits = []
     for k, (begin, _) in zip(tried, shares(tried), strict=True):
         yield begin
         mixture = GaussianMixture(k, covariance_type="full", n_init=3, reg_covar=1e-3, random_state=seed)
-        fits.append(mixture.fit(scaled))
-    best = min(fits, key=lambda fit: fit.bic(scaled))
+        fits.append(mixture.fit(fitted))
+    best = min(fits, key=lambda fit: fit.bic(fitted))
     return np.asarray(best.predict(scaled))

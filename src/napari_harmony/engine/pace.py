@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,15 +11,14 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from platformdirs import user_cache_path
 
 from napari_harmony.engine.clock import Clock
 from napari_harmony.engine.costs import NETWORK, SEARCH
+from napari_harmony.engine.portions import FOLDER as FOLDER
+from napari_harmony.engine.portions import user_folder
 from napari_harmony.errors import InputError
 from napari_harmony.particles.files import replacing
 
-#: Environment variable that says where the file is kept instead.
-FOLDER = "NAPARI_HARMONY_CACHE"
 #: Stages that were expected to take less, in seconds, say little about how fast a machine is.
 LEAST = 2.0
 #: Edge of two matrices, and the seconds that their product took where ``costs.SECONDS`` were measured.
@@ -47,8 +45,7 @@ class Pace:
 
 def cache_file() -> Path:
     """Where it is kept."""
-    chosen = os.environ.get(FOLDER)
-    return (Path(chosen) if chosen else user_cache_path("napari-harmony", appauthor=False)) / "pace.json"
+    return user_folder() / "pace.json"
 
 
 def pace_of(device: str) -> Pace:

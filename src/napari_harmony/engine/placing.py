@@ -13,7 +13,7 @@ from napari_harmony.engine.discovery import Discovery, Search, render_averages
 from napari_harmony.engine.events import Preview
 from napari_harmony.engine.halves import decoy_templates, unexplained
 from napari_harmony.engine.harvest import Harvest
-from napari_harmony.engine.plans import Plan
+from napari_harmony.engine.plans import Plan, placing_bands
 from napari_harmony.engine.posteriors import certain
 from napari_harmony.engine.refine import Refined
 from napari_harmony.engine.search import Posterior, Sums, Templates, maximise
@@ -41,21 +41,16 @@ class Look:
     decoys: Templates | None = None
 
 
-def bands_of(plan: Plan) -> tuple[tuple[float, bool], ...]:
-    """Limit, and whether to look near what was found, of the looks at a particle; the middle one tells junk apart."""
-    return (plan.refine[0].limit, plan.refine[0].local), (plan.settle[-1], True), (plan.refine[-1].limit, True)
-
-
 def looks_of(
     search: Search, posterior: Posterior, classes: int, plan: Plan, generator: torch.Generator | None
 ) -> Work[list[Look]]:
     """The looks, with templates of the particles of ``search``; ``generator`` of the decoys, None for no decoys."""
     looks = []
-    for number, (limit, local) in enumerate(bands_of(plan)):
+    for number, (limit, local) in enumerate(placing_bands(plan)):
         basis = search.basis(limit)
         sums = yield from portion(search.average(basis, posterior, classes), 0.0, 0.0)
         looks.append(look_at(basis, sums, local, generator if number == 1 else None))
-        yield (number + 1) / len(bands_of(plan))
+        yield (number + 1) / len(placing_bands(plan))
     return looks
 
 

@@ -55,6 +55,14 @@ REFINE_BAND = {"fast": 15.0, "balanced": 19.0, "thorough": 23.0}
 MODEL_BAND = 15.0
 
 
+def placing_bands(plan: Plan) -> tuple[tuple[float, bool], ...]:
+    """Limit, and whether to look near what was found, of the looks at a particle that is placed on known classes.
+
+    The middle one tells junk apart.
+    """
+    return (plan.refine[0].limit, plan.refine[0].local), (plan.settle[-1], True), (plan.refine[-1].limit, True)
+
+
 def grouping_bands(preset: Preset) -> list[float]:
     """The limits of what is done where content codes are grouped anew."""
     return [*(stage.limit for stage in PLANS[preset].refine), REFINE_BAND[preset], math.inf]

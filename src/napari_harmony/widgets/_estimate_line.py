@@ -75,11 +75,15 @@ class EstimateLine(QLabel):
 def words(found: Estimate, device: Device) -> str:
     """Such as "CPU (2 cores): about 4 min, 1.3 GB"."""
     time = f"about {duration(found.seconds)}, " if found.seconds is not None else ""
-    return f"{device.words}: {time}{size(found.memory)}{_on_device(found)}"
+    return f"{device.words}: {time}{size(found.memory)}{_on_device(found)}{_on_disk(found)}"
 
 
 def _on_device(found: Estimate) -> str:
     return f" and {size(found.device_memory)} on the device" if found.device_memory else ""
+
+
+def _on_disk(found: Estimate) -> str:
+    return f" and {size(found.disk)} on disk" if found.disk else ""
 
 
 def shortage(found: Estimate, device: Device, available: int | None) -> str:
