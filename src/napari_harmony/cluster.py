@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 
 from napari_harmony.errors import InputError
 
 _GIGABYTE = 2**30
 #: What a job gets at the least, whatever an estimate says: torch alone takes half a gigabyte.
 _LEAST_MEMORY = 4
+#: GPUs that one job can use.
+MOST_GPUS = 1
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def memory_for(needed: int) -> int:
     return max(_LEAST_MEMORY, -(-3 * needed // (2 * _GIGABYTE)))
 
 
-def slurm_script(command: str, out: Path, resources: Resources, name: str = "napari-harmony") -> str:
+def slurm_script(command: str, out: PurePath, resources: Resources, name: str = "napari-harmony") -> str:
     """A script for ``sbatch`` that runs a command, and continues it when it is submitted again.
 
     Parameters
@@ -78,7 +80,6 @@ def slurm_script(command: str, out: Path, resources: Resources, name: str = "nap
     if resources.partition:
         options["partition"] = resources.partition
     lines = [f"#SBATCH --{option}={value}" for option, value in options.items()]
-    again = command if "--resume" in shlex.split(command) else f"{command} --resume"
     return "\n".join(
         [
             "#!/usr/bin/env bash",
@@ -87,7 +88,13 @@ def slurm_script(command: str, out: Path, resources: Resources, name: str = "nap
             "# If napari-harmony lives in an environment, activate it here.",
             "set -eu",
             'export OMP_NUM_THREADS="${SLURM_CPUS_PER_TASK:-1}"',
-            f"exec {again}",
+            launched(command, resources),
             "",
         ]
     )
+
+
+def launched(command: str, resources: Resources) -> str:
+    """The line of the script that runs a command, or continues it; the program then hears the cluster's signals."""
+    again = command if "--resume" in shlex.split(command) else f"{command} --resume"
+    return f"exec {again}"

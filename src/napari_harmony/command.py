@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from dataclasses import fields
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from napari_harmony.engine.settings import Settings
@@ -27,10 +27,10 @@ _WITHOUT = frozenset({"batch_memory"})
 
 def command_line(
     action: str,
-    source: Path,
+    source: PurePath,
     settings: Settings,
-    model: Path | None,
-    out: Path,
+    model: PurePath | None,
+    out: PurePath,
     pixel_size: float | None = None,
     *,
     tilt_range: tuple[float, float] | None = None,

@@ -19,6 +19,7 @@ from napari_harmony.errors import InputError
 from napari_harmony.particles.mrc import write_stack
 from napari_harmony.particles.open import open_particles
 from napari_harmony.session import State
+from napari_harmony.widgets._cluster_dialog import ClusterDialog
 from napari_harmony.widgets._some_particles import TRIAL, trial_rows
 from napari_harmony.widgets._work import Action
 from napari_harmony.widgets.harmony import NO_LAYER, HarmonyWidget
@@ -267,6 +268,23 @@ def test_the_command_is_copied(qtbot: QtBot, viewer: ViewerModel, dock: HarmonyW
     copied = QApplication.clipboard().text()
     assert copied == f"napari-harmony align '{path}' -o '{tmp_path / 'my stack-harmony'}' --pixel-size 2 --classes 3"
     assert dock.message_label.text() == f"Copied: {copied}"
+
+
+def test_the_script_for_a_cluster_is_offered_where_there_is_a_command(
+    qtbot: QtBot, viewer: ViewerModel, dock: HarmonyWidget, tmp_path: Path
+) -> None:
+    send = dock.run_buttons.cluster_button
+    assert not send.isEnabled() and "in no file: save their layer first" in send.toolTip()
+    path = tmp_path / "stack.mrcs"
+    write_stack(path, make_particles(8).read(slice(None)), 2.0)
+    data, options, _ = particles_layer(open_particles(path), "from file")
+    dock.look_at(viewer.add_image(data, **options))
+    send.click()
+    dialog = dock.findChild(ClusterDialog)
+    assert dialog.source_edit.text() == path.as_posix()
+    dialog.save(tmp_path / "job.sh")
+    assert "sbatch job.sh" in dock.message_label.text() and (tmp_path / "job.sh").is_file()
+    qtbot.waitUntil(lambda: dock.findChild(ClusterDialog) is None)
 
 
 def test_what_has_no_command_says_what_to_save_first(dock: HarmonyWidget, viewer: ViewerModel) -> None:

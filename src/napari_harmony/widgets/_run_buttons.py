@@ -19,20 +19,22 @@ _TRIAL_TIP = (
     "own: a quick look at whether the settings are right. Few particles give few and noisy classes."
 )
 _COPY_TIP = "Copy the command that does 'Align and Cluster' with these settings in a terminal, or on a cluster."
+_SEND_TIP = "Write the script that does 'Align and Cluster' with these settings on a SLURM cluster."
 _QUEUE_TIP = "Something is running: this waits for its turn, with the settings and particles as they are now."
 
 
 class RunButtons(QWidget):
-    """Train, Align, Cluster, Align and Cluster; a trial; and the same as a command.
+    """Train, Align, Cluster, Align and Cluster; a trial; and the same as a command or a script.
 
     Signals
     -------
-    wanted(Action), trial_wanted(), command_wanted()
+    wanted(Action), trial_wanted(), command_wanted(), cluster_wanted()
     """
 
     wanted = Signal(object)
     trial_wanted = Signal()
     command_wanted = Signal()
+    cluster_wanted = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -44,16 +46,18 @@ class RunButtons(QWidget):
         self.trial_button.clicked.connect(self.trial_wanted)
         self.command_button = QPushButton("Copy as command")
         self.command_button.clicked.connect(self.command_wanted)
+        self.cluster_button = QPushButton("Send to cluster...")
+        self.cluster_button.clicked.connect(self.cluster_wanted)
         self.reason_label = QLabel()
         self.reason_label.setWordWrap(True)
         self._arrange()
         self.show_queueing(False)
 
     def _arrange(self) -> None:
-        steps, more = QHBoxLayout(), QHBoxLayout()
+        steps, elsewhere = QHBoxLayout(), QHBoxLayout()
         for line, buttons in (
             (steps, [self.actions[a] for a in (Action.TRAIN, Action.ALIGN, Action.CLUSTER)]),
-            (more, [self.trial_button, self.command_button]),
+            (elsewhere, [self.command_button, self.cluster_button]),
         ):
             line.setSpacing(4)
             for button in buttons:
@@ -63,7 +67,8 @@ class RunButtons(QWidget):
         layout.setSpacing(5)
         layout.addLayout(steps)
         layout.addWidget(self.actions[Action.ALIGN_AND_CLUSTER])
-        layout.addLayout(more)
+        layout.addWidget(self.trial_button)
+        layout.addLayout(elsewhere)
         layout.addWidget(self.reason_label)
 
     def show_queueing(self, queueing: bool) -> None:
@@ -73,20 +78,21 @@ class RunButtons(QWidget):
             button.setText(f"Queue {action.value}" if queueing else action.value)
         self.trial_button.setText(f"Queue {TRIAL} particles" if queueing else f"Try {TRIAL} particles first")
 
-    def show_reasons(self, reason: str, actions: dict[Action, str], trial: str, command: str) -> None:
+    def show_reasons(self, reason: str, actions: dict[Action, str], trial: str, cluster: str) -> None:
         """Disable what cannot be done and say why.
 
         Parameters
         ----------
         reason : why nothing can be done, or ""; also shown under the buttons
-        actions, trial, command : why each cannot be done, or ""
+        actions, trial, cluster : why each cannot be done, or ""
         """
         self.reason_label.setText(reason)
         self.reason_label.setVisible(bool(reason))
         for action, button in self.actions.items():
             self._show(button, reason or actions.get(action, ""), _TIPS[action], queues=True)
         self._show(self.trial_button, reason or trial, _TRIAL_TIP, queues=True)
-        self._show(self.command_button, reason or command, _COPY_TIP, queues=False)
+        self._show(self.command_button, reason, _COPY_TIP, queues=False)
+        self._show(self.cluster_button, reason or cluster, _SEND_TIP, queues=False)
 
     def _show(self, button: QPushButton, why_not: str, tip: str, *, queues: bool) -> None:
         button.setEnabled(not why_not)

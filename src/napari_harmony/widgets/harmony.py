@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 from napari.qt.threading import create_worker
 from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QApplication, QDoubleSpinBox, QFormLayout, QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from napari_harmony._layers import particles_of, set_pixel_size, set_wedge
-from napari_harmony.command import ALIGN, command_line, source_of, stated_pixel_size, stated_tilt_range
 from napari_harmony.engine.events import Event, Loss
 from napari_harmony.errors import InputError
 from napari_harmony.library import default_library
 from napari_harmony.preferences import preferences
 from napari_harmony.session import State
 from napari_harmony.widgets._about import about_particles
+from napari_harmony.widgets._commands import Commands, Job, job_of
 from napari_harmony.widgets._devices import Device, devices, why_cpu
 from napari_harmony.widgets._dock import Dock, adopt_result
 from napari_harmony.widgets._estimate_line import EstimateLine
@@ -33,11 +33,11 @@ from napari_harmony.widgets._result_actions import ResultActions
 from napari_harmony.widgets._result_box import ResultBox
 from napari_harmony.widgets._run_buttons import RunButtons
 from napari_harmony.widgets._run_row import RunRow
-from napari_harmony.widgets._runs import Notice, runs_of
-from napari_harmony.widgets._some_particles import TRIAL, add_some, is_part, trial_rows, why_no_trial
+from napari_harmony.widgets._runs import runs_of
+from napari_harmony.widgets._some_particles import TRIAL, add_some, trial_rows, why_no_trial
 from napari_harmony.widgets._theme import palette_of
 from napari_harmony.widgets._tilt_range import TiltRangeEdit
-from napari_harmony.widgets._work import LAST, TRAIN, Action, Request
+from napari_harmony.widgets._work import TRAIN, Action, Request
 from napari_harmony.widgets._workers import FunctionInThread
 
 if TYPE_CHECKING:
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from napari_harmony.particles.dataset import Particles
 
 NO_LAYER = "Open a particle stack first (File > Open Files, or File > Open Sample > napari-harmony)."
-UNSAVED_MODEL = "The model of the last run is in no file: save it first (Save model...), and choose it as the model."
 TRAINS_ANEW = (
     "Training makes a new model: choose 'train on these particles' as the model. To go on training this one, take "
     "Fine-tune in the Models dock."
@@ -80,7 +79,6 @@ class HarmonyWidget(Dock):
         self.buttons, self.reason_label = self.run_buttons.actions, self.run_buttons.reason_label
         self.run_buttons.wanted.connect(self.run)
         self.run_buttons.trial_wanted.connect(self.try_some)
-        self.run_buttons.command_wanted.connect(self._on_copy)
         self.estimate_line = EstimateLine()
         self.run_row = RunRow(self.session, self.runner, steerable=True)
         self.run_row.finish_wanted.connect(self.runs.finish)
@@ -89,6 +87,9 @@ class HarmonyWidget(Dock):
         self.notice_box = NoticeBox()
         self.message_label = self.notice_box.label
         self.notice_box.layer_wanted.connect(self.look_at)
+        self.commands = Commands(self._job, self.notice_box.show_notice, self)
+        self.run_buttons.command_wanted.connect(self.commands.copy)
+        self.run_buttons.cluster_wanted.connect(self.commands.send)
         self.result_box = ResultBox()
         self.results = ResultActions(self._viewer, self.runs, self.result_box, self, self.notice_box.show_notice)
         self.map_back = self.results.map_back
@@ -273,7 +274,7 @@ class HarmonyWidget(Dock):
         self.run_buttons.show_queueing(self.runs.current is not None)
         trial = why_no_trial(data) if data is not None else ""
         actions = {} if reason else {action: self._why_not(action) for action in Action}
-        self.run_buttons.show_reasons(reason, actions, trial, "")
+        self.run_buttons.show_reasons(reason, actions, trial, "" if reason else self.commands.why_not())
         self.estimate_line.ask(data, None if reason else self.settings, self.form.device, self.form.model != TRAIN)
 
     def _lock_input(self, used: bool) -> None:
@@ -341,33 +342,13 @@ class HarmonyWidget(Dock):
         ------
         InputError : the particles, or the model, are in no file, with what to save first
         """
+        return self._job().command()
+
+    def _job(self) -> Job:
         request = self._request(Action.ALIGN_AND_CLUSTER)
         if request is None:
             raise InputError(NO_LAYER)
-        if request.model == LAST:
-            raise InputError(UNSAVED_MODEL)
-        source = source_of(request.particles, part=is_part(self.session.layer))
-        model = request.model if isinstance(request.model, Path) else None
-        out = source.with_name(f"{source.name.split('.')[0]}-harmony")
-        return command_line(
-            ALIGN,
-            source,
-            request.settings,
-            model,
-            out,
-            stated_pixel_size(request.particles),
-            tilt_range=stated_tilt_range(request.particles),
-            rescale=request.rescale,
-        )
-
-    def _on_copy(self) -> None:
-        try:
-            command = self.command()
-        except InputError as error:
-            self.notice_box.show_notice(Notice(str(error), error=True))
-            return
-        QApplication.clipboard().setText(command)
-        self.notice_box.show_notice(Notice(f"Copied: {command}"))
+        return job_of(request, self.session.layer)
 
     # -- results, for scripts ---------------------------------------------------------------------------------------
 
