@@ -1,0 +1,125 @@
+"""One of two processes: ``python team_worker.py RANK PORT FOLDER`` writes what came out of their work to FOLDER."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from engine_data import draw
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from napari_harmony.engine.processes import Place, form_team
+from napari_harmony.engine.shared_norm import shared_norms
+from napari_harmony.engine.team import Team
+from napari_harmony.engine.train import TrainSettings, train
+from napari_harmony.errors import TeamBroken
+from napari_harmony.models import ModelCard
+from napari_harmony.objectives import SeedPoses
+
+BATCH, CHANNELS = 7, 5
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """Something to send: fields of several kinds, in a dataclass in a dataclass."""
+
+    number: Tensor
+    flag: Tensor
+    name: str = "unsent"
+
+
+@dataclass(frozen=True)
+class Parcels:
+    wave: Tensor
+    inner: Parcel
+
+
+def parcels(first: int, count: int) -> Parcels:
+    """``count`` rows that say which they are."""
+    row = torch.arange(first, first + count)
+    return Parcels(torch.complex(row.float(), -row.float())[:, None], Parcel(row, row % 2 == 0))
+
+
+def messages(team: Team) -> dict[str, Tensor]:
+    """What is sent to and fro: of eight rows, three and five."""
+    mine = slice(0, 3) if team.first else slice(3, 8)
+    gathered = team.gather(parcels(mine.start, mine.stop - mine.start))
+    nothing = team.gather(torch.ones(0 if team.first else 2, 3))
+    added = team.sum(parcels(team.rank, 2).wave)
+    return {
+        "wave": torch.view_as_real(gathered.wave),
+        "number": gathered.inner.number,
+        "flag": gathered.inner.flag,
+        "nothing": nothing,
+        "added": torch.view_as_real(added),
+        "told": torch.tensor(team.of_first([4, 2] if team.first else [7])),
+        "agreed": torch.tensor([team.agreed(team.first), team.agreed(not team.first)]),
+    }
+
+
+def normalised(team: Team) -> dict[str, Tensor]:
+    """A batch with channels far from zero through a normalisation, and the gradients of what comes out."""
+    generator = torch.Generator().manual_seed(0)
+    values = 100 + torch.randn(BATCH, CHANNELS, generator=generator)
+    weights = torch.randn(BATCH, CHANNELS, generator=generator)
+    rows = team.share(BATCH)
+    network = nn.Sequential(nn.BatchNorm1d(CHANNELS))
+    mine = values[rows].clone().requires_grad_()
+    with shared_norms(network, team):
+        out = network(mine)
+        (out * weights[rows]).sum().backward()
+    norm = network[0]
+    return {
+        "out": team.gather(out.detach()),
+        "values": team.gather(mine.grad),
+        "weight": team.sum(norm.weight.grad),
+        "bias": team.sum(norm.bias.grad),
+        "mean": norm.running_mean.clone(),
+        "variance": norm.running_var.clone(),
+    }
+
+
+def trained(team: Team) -> dict[str, Tensor]:
+    """The weights of a network after two steps on images with seeds."""
+    generator = torch.Generator().manual_seed(1)
+    psi = 360 * torch.rand(22, generator=generator)
+    images = torch.cat([draw(0, [float(p)]) for p in psi]) + torch.randn(22, 32, 32, generator=generator)
+    seeds = SeedPoses(-torch.deg2rad(psi), torch.zeros(22, 2), torch.ones(22))
+    filters = torch.linspace(0.5, 1.0, 22)[:, None, None].expand(22, 32, 17)
+    lengths = {"box": 32, "pixel_size": 10.0, "original_box": 32, "mask_diameter": 290.0, "max_shift": 50.0}
+    card = ModelCard(**lengths, transforms=("rotation", "translation", "contrast"), content=4, hypotheses=4)
+    # the second step is late enough for images that the network draws itself
+    run = train(images, filters, card=card, settings=TrainSettings(epochs=2, batch=22), seeds=seeds, team=team)
+    losses = []
+    while True:
+        try:
+            losses.append(next(run).loss)
+        except StopIteration as stop:
+            return {"losses": torch.tensor(losses), **{k: v.clone() for k, v in stop.value.state_dict().items()}}
+
+
+PARTS: tuple[Callable[[Team], dict[str, Tensor]], ...] = (messages, normalised, trained)
+
+
+def main() -> None:
+    rank, port, folder = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+    os.environ.update(LOCAL_RANK=str(rank), NODE_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+    team = form_team(Place("ourselves", rank, 2, 1), "cpu")
+    found = {f"{part.__name__}.{name}": value for part in PARTS for name, value in part(team).items()}
+    if not team.first:
+        save_file(found, folder / "1.safetensors")
+        os._exit(9)
+    try:
+        for _ in range(3):  # the end of the other one may be heard a message late
+            team.wait()
+    except TeamBroken:
+        save_file(found, folder / "0.safetensors")
+
+
+if __name__ == "__main__":
+    main()
