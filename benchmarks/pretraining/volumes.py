@@ -89,7 +89,7 @@ def contents_of(box: int, count: int, generator: np.random.Generator) -> Tensor:
 
 def _drawn(box: int, generator: np.random.Generator) -> Tensor:
     """One particle: Gaussian beads of different weights, in half of all cases filled up to one density."""
-    points = assembly(generator, BEADS, SYMMETRIC)
+    points = _rounded(assembly(generator, BEADS, SYMMETRIC), generator)
     weight = _composition(points, generator)
     points = points - np.average(points, axis=0, weights=weight)
     spread = np.sqrt((points**2).sum(1).mean())
@@ -104,6 +104,17 @@ def _drawn(box: int, generator: np.random.Generator) -> Tensor:
         typical = volume[volume > 0.2 * volume.max()].mean()
         volume = 1 - torch.exp(-volume / (generator.uniform(0.3, 2.0) * typical))
     return volume / volume.square().mean().sqrt()
+
+
+def _rounded(points: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Beads (n, 3), some as extended as they are, others squeezed to equal extent in all directions.
+
+    What is nearly a ball, as many large complexes are, tells how it lies by its surface and inner detail alone.
+    """
+    variance, axes = np.linalg.eigh(np.cov(points.T))
+    strength = max(0.0, generator.uniform(-1.0, 1.0))
+    points = (points @ axes) * variance.clip(1e-4) ** (-0.5 * strength)
+    return points / np.sqrt((points**2).sum(1).mean())
 
 
 def _composition(points: np.ndarray, generator: np.random.Generator) -> np.ndarray:

@@ -27,10 +27,10 @@ from pretraining.volumes import VolumeBatch, draw_batch
 from pretraining.volumes_lesson import teach
 
 #: Share of the training by which noise and wedges are as hard as they get, and from which the normalisation stays.
-HARD, FROZEN = 0.25, 0.7
+HARD, FROZEN = 0.3, 0.8
 #: Share of the training in which poses are looked at from a part of the grid only, which is quicker, and how many
 #: rotations that part is one of.
-THINNED, PART = 0.75, 4
+THINNED, PART = 0.85, 4
 STATE, LOG = "volumes.safetensors", "volumes.jsonl"
 
 
@@ -38,7 +38,7 @@ STATE, LOG = "volumes.safetensors", "volumes.jsonl"
 class Course:
     """Everything that decides the weights."""
 
-    steps: int = 6000
+    steps: int = 10_000
     seed: int = 0
     content: int = 16
     learning_rate: float = 2e-3

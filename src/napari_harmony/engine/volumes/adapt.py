@@ -10,12 +10,11 @@ import torch
 
 from napari_harmony.engine.adapt import LOOKING, groups_of
 from napari_harmony.engine.costs import seconds_of
-from napari_harmony.engine.counts import total
 from napari_harmony.engine.events import Event
 from napari_harmony.engine.geometry import name_of, working_geometry
 from napari_harmony.engine.learning import train_network, training_state, warm_up
 from napari_harmony.engine.settings import Settings
-from napari_harmony.engine.volumes.counts import Problem
+from napari_harmony.engine.volumes.counts import Problem, of_a_fit
 from napari_harmony.engine.volumes.discovery import Discovery, Search
 from napari_harmony.engine.volumes.learning import (
     network_input,
@@ -25,7 +24,7 @@ from napari_harmony.engine.volumes.learning import (
     volume_card,
     with_classes,
 )
-from napari_harmony.engine.volumes.plans import PLANS, Stage, over_cluster
+from napari_harmony.engine.volumes.plans import ALL_ROTATIONS, EVERYWHERE, NEARBY, PLANS, Plan, Stage
 from napari_harmony.engine.volumes.prepare import Prepared
 from napari_harmony.engine.volumes.run import VolumeRun
 from napari_harmony.engine.volumes.search import Posterior
@@ -36,8 +35,24 @@ from napari_harmony.results import Result
 
 #: Of the passes over the particles that a new network needs, how many a pretrained one does.
 SHARE = {"fast": 0.0, "balanced": 0.15, "thorough": 0.5}
-#: Iterations of each stage of a search that starts from what the network says.
-ITERATIONS = 1
+#: The search of each preset, shorter by what the network knows.
+SHORTENED = {
+    "fast": Plan(
+        (Stage(4, 30, 1, EVERYWHERE), Stage(5.5, 24, 1, ALL_ROTATIONS)),
+        Stage(5.5, 24, 1, ALL_ROTATIONS),
+        (Stage(7, 18, 1, ALL_ROTATIONS), Stage(9, 9, 1, NEARBY)),
+    ),
+    "balanced": Plan(
+        (Stage(4, 30, 2, EVERYWHERE), Stage(5.5, 24, 2, ALL_ROTATIONS)),
+        Stage(5.5, 24, 1, ALL_ROTATIONS),
+        (Stage(7, 18, 1, ALL_ROTATIONS), Stage(10, 8, 2, NEARBY)),
+    ),
+    "thorough": Plan(
+        (Stage(4, 30, 2, EVERYWHERE), Stage(5.5, 24, 2, ALL_ROTATIONS), Stage(7, 18, 1, ALL_ROTATIONS)),
+        PLANS["thorough"].weigh,
+        PLANS["thorough"].settle,
+    ),
+}
 
 
 class VolumeAdapting(VolumeRun):
@@ -61,8 +76,13 @@ class VolumeAdapting(VolumeRun):
         result = yield from self._result(prepared, findings)
         return result, with_classes(model, findings)
 
+    @property
+    def plan(self) -> Plan:
+        """A short search; that from nothing for classes with a symmetry, whose axes the network does not know."""
+        return (SHORTENED if self.settings.symmetry == "C1" else PLANS)[self.settings.preset]
+
     def _started(self, usable: Prepared, proposals: VolumeProposals, scale: float) -> Search:
-        """The search; classes that have a symmetry are looked for on their axes, which the network does not know."""
+        """The search: from what the network says, where it has a say."""
         if self.settings.symmetry != "C1":
             return self._search(usable)
         return StartedSearch(usable, self.generator, self.settings.transforms, enough=self.enough).from_what_is_seen(
@@ -91,23 +111,14 @@ class VolumeAdapting(VolumeRun):
     def _expect_adapting(self) -> None:
         """Tell the clock how long the stages should take."""
         self._expect("fit")
-        usual, problem = self.clock.weights, self._problem()
-        many = over_cluster(self.settings.classes, max(2, problem.count // 2))
-        plan = PLANS[self.settings.preset]
-        whole = [problem.seeds(problem.count / 2, many, plan.explore[0])]
-        whole += problem.looks(problem.count / 2, many, plan.explore)
-        begun = problem.looks(problem.count / 2, many, shortened(plan.explore))
-        share = seconds_of(total(begun)) / seconds_of(total(whole)) if self.settings.symmetry == "C1" else 1.0
+        problem = Problem(len(self.particles), working_geometry(self.particles, self.settings), self.settings)
+        whole, short = of_a_fit(problem), of_a_fit(problem, self.plan, seeded=self.plan is PLANS[self.settings.preset])
         stages: dict[str, float] = {}
-        for stage, seconds in usual.items():
-            factor = share if stage.startswith("searching half") else 1.0
-            stages[stage] = seconds * (SHARE[self.settings.preset] if stage == "training" else factor)
-            stages |= {LOOKING: usual["proposing"]} if stage == "reading" else {}
+        for stage, seconds in self.clock.weights.items():
+            share = seconds_of(short[stage]) / max(seconds_of(whole[stage]), 1e-9)
+            stages[stage] = seconds * (SHARE[self.settings.preset] if stage == "training" else share)
+            stages |= {LOOKING: self.clock.weights["proposing"]} if stage == "reading" else {}
         self.clock.weights = stages
-
-    def _problem(self) -> Problem:
-        """The run as it is counted."""
-        return Problem(len(self.particles), working_geometry(self.particles, self.settings), self.settings)
 
 
 class StartedSearch(Search):
@@ -134,12 +145,7 @@ class StartedSearch(Search):
             label=label[self.poses.particle],
             class_score=torch.zeros(len(self.poses), classes, device=self.device),
         )
-        return (yield from self.iterate(shortened(stages), classes, begun))
-
-
-def shortened(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
-    """The stages of a search that starts from what a network says."""
-    return tuple(replace(stage, iterations=ITERATIONS) for stage in stages)
+        return (yield from self.iterate(stages, classes, begun))
 
 
 def chosen(posterior: Posterior, rows: torch.Tensor) -> Posterior:

@@ -29,6 +29,7 @@ from napari_harmony.engine.volumes.plans import (
     PLANS,
     REFINE_BAND,
     ROUNDS,
+    Plan,
     Stage,
     beside_and_everywhere,
     epochs,
@@ -140,9 +141,8 @@ class Problem:
         near = total(classes * [self.look(n, 1, beside, entries=PROPOSED)])
         return [near, self.look(n, classes, grid), self.look(n, classes, plan.settle[-1])]
 
-    def compared(self, classes: int) -> Counts:
+    def compared(self, classes: int, weigh: Stage) -> Counts:
         """Averages of halves and their decoys aligned, and particles scored against those of the other half."""
-        weigh = PLANS[self.settings.preset].weigh
         volumes = 1 + max(DECOYS, math.ceil(LEAST_DECOYS / classes))
         fits = [self.look(volumes, 1, weigh, False), self.look(1, 1, weigh, False), self.look(1, 1, weigh, False)]
         scored = [self.look(self.count / 2, classes, weigh) for _ in range(4)]
@@ -173,13 +173,18 @@ class Problem:
         return {"refining poses": refined, "measuring leakage": {"volume measured": min(self.count, MEASURED)}}
 
 
-def of_a_fit(problem: Problem) -> dict[str, Counts]:
-    """Stages of a run from nothing, in their order."""
-    n, settings, plan = problem.count, problem.settings, PLANS[problem.settings.preset]
+def of_a_fit(problem: Problem, plan: Plan | None = None, seeded: bool = True) -> dict[str, Counts]:
+    """Stages of a run from nothing, in their order.
+
+    ``plan`` is another than the preset's; without ``seeded`` first templates are not looked for.
+    """
+    n, settings = problem.count, problem.settings
+    plan = plan or PLANS[settings.preset]
     wanted = max(settings.classes or (1 if settings.references else EXPECTED_CLASSES), len(settings.references))
     many = wanted if settings.references else over_cluster(settings.classes, max(2, n // 2))
     kept = min(wanted, many)
-    half = total([problem.seeds(n / 2, many, plan.explore[0]), *problem.looks(n / 2, many, plan.explore)])
+    seeds = [problem.seeds(n / 2, many, plan.explore[0])] if seeded else []
+    half = total([*seeds, *problem.looks(n / 2, many, plan.explore)])
     check = total([*problem.weighings(n / 2, many, kept, plan.weigh), *problem.looks(n / 2, kept, plan.settle)])
     looked_at = [problem.look(CANDIDATES, 2 * wanted, plan.explore[0], False)]
     return {
@@ -191,7 +196,7 @@ def of_a_fit(problem: Problem) -> dict[str, Counts]:
         "checking half 1 of 2": check,
         "checking half 2 of 2": check,
         "refining classes": total(problem.looks(n, kept, plan.settle)),
-        "comparing halves": problem.compared(kept),
+        "comparing halves": problem.compared(kept, plan.weigh),
         "training": problem.learned(),
         "proposing": {"volume proposed": n},
         **problem.finished(problem.refined(REFINE_BAND[settings.preset], ROUNDS[settings.preset])),

@@ -40,7 +40,7 @@ from napari_harmony.engine.volumes.learning import (
     volume_card,
     with_classes,
 )
-from napari_harmony.engine.volumes.plans import BATCH_2022, PLANS, REFINE_BAND, ROUNDS, beside_and_everywhere
+from napari_harmony.engine.volumes.plans import BATCH_2022, PLANS, REFINE_BAND, ROUNDS, Plan, beside_and_everywhere
 from napari_harmony.engine.volumes.posteriors import better_of, centred, known_poses
 from napari_harmony.engine.volumes.prepare import Prepared, prepare
 from napari_harmony.engine.volumes.references import References, load_references
@@ -266,6 +266,11 @@ class VolumeRun:
         inverted = yield from self.clock.follow("checking references", search.inverted(stage))
         return [INVERTED] if inverted else []
 
+    @property
+    def plan(self) -> Plan:
+        """How hard to search."""
+        return PLANS[self.settings.preset]
+
     def _discover(self, search: Search) -> Generator[Event, None, Discovery]:
         """The search, or what an interrupted run had found."""
         saved = self.folder / "volumes.safetensors" if self.folder is not None else None
@@ -273,8 +278,8 @@ class VolumeRun:
             if self.resume:
                 return load_discovery(saved, search)
             saved.unlink()
-        plan = PLANS[self.settings.preset]
-        found = yield from self.clock.follow("searching half 1 of 2", discover(search, self.settings.classes, plan))
+        work = discover(search, self.settings.classes, self.plan)
+        found = yield from self.clock.follow("searching half 1 of 2", work)
         if saved is not None and not self.enough.warnings:
             # A run that goes on later searches to the end.
             save_discovery(saved, found)
