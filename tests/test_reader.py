@@ -9,6 +9,7 @@ import mrcfile
 import numpy as np
 import pytest
 from gui_fakes import make_particles, make_result
+from napari.components import ViewerModel
 from napari.layers import Layer
 
 from napari_harmony._layers import KEY, particles_of, result_of, role_of
@@ -135,6 +136,21 @@ def test_a_result_folder_restores_layers_and_result(folder: Path) -> None:
     np.testing.assert_allclose(result.table["psi"], make_result().table["psi"], atol=1e-3)
     assert tuple(found["aligned"].scale) == (1, 2, 2)
     assert list(found["labels"].features["count"]) == make_result().counts.tolist()
+
+
+def test_a_result_opened_beside_other_layers_is_what_is_looked_at(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    viewer = ViewerModel()
+    viewer.add_image(np.zeros((4, 4)), translate=(1e5, 1e5))
+    monkeypatch.setattr("napari.current_viewer", lambda: viewer)
+    connected = len(viewer.layers.events.inserted.callbacks)
+    for data, options, kind in read(str(folder)):
+        viewer.add_layer(Layer.create(data, options, kind))
+    new = viewer.layers[1:]
+    low, high = (np.stack([layer.extent.world[i][-2:] for layer in new]) for i in (0, 1))
+    assert (low.min(0) <= viewer.camera.center[-2:]).all() and (viewer.camera.center[-2:] <= high.max(0)).all()
+    assert len(viewer.layers.events.inserted.callbacks) == connected
 
 
 def test_a_result_folder_without_its_images_still_shows_averages(folder: Path, stack: Path) -> None:

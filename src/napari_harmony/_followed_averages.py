@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari_harmony._averages import Montage
 from napari_harmony._layers import KEY, fit_visible, role_of
 from napari_harmony._volume_averages import orthogonal_slices
+from napari_harmony.preferences import preferences
 
 if TYPE_CHECKING:
     from napari_harmony.engine.events import Preview
@@ -30,8 +31,9 @@ class FollowedAverages:
         layer = self._layer()
         if layer is None:
             about = {KEY: {"role": ROLE}}
+            colours = preferences().colormap
             self._viewer.add_image(
-                tiles.picture, name=name, colormap="gray", contrast_limits=limits, metadata=about, units="pixel"
+                tiles.picture, name=name, colormap=colours, contrast_limits=limits, metadata=about, units="pixel"
             )
             fit_visible(self._viewer)
             return

@@ -6,7 +6,7 @@ No Qt here: reader, writer, sample data and widgets all use these functions.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -115,9 +115,9 @@ def role_of(layer: Any) -> str | None:
     return about.get("role") if isinstance(about, Mapping) else None
 
 
-def fit_visible(viewer: Any) -> None:
-    """Fit what is shown to the canvas; a hidden tomogram must not make the particles small."""
-    shown = [layer for layer in viewer.layers if layer.visible]
+def fit_visible(viewer: Any, among: Callable[[Any], bool] = lambda layer: True) -> None:
+    """Fit what is shown, ``among`` some layers, to the canvas; a hidden tomogram must not make the particles small."""
+    shown = [layer for layer in viewer.layers if layer.visible and among(layer)]
     # napari cannot fit layers that have fewer axes than the viewer
     whole = max((layer.ndim for layer in shown), default=0) == viewer.dims.ndim
     try:

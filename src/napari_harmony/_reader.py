@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,7 +102,31 @@ def read_output(folder: Path) -> list[LayerTuple]:
     layers += average_layers(result.averages, result.counts, result.resolution, result.average_pixel_size, space, box)
     for _, options, _ in layers:
         options["metadata"][KEY]["set"] = str(folder)
+    _look_at_them(str(folder), len(layers))
     return layers
+
+
+def _look_at_them(folder: str, count: int) -> None:
+    """Fit the view to the layers of a result when all are there; napari does so in an empty viewer only."""
+    napari = sys.modules.get("napari")
+    viewer = napari.current_viewer() if napari is not None else None
+    if viewer is None or not viewer.layers:
+        return
+    from napari_harmony._layers import KEY, fit_visible
+
+    def is_one(layer: Any) -> bool:
+        about = layer.metadata.get(KEY)
+        return isinstance(about, dict) and about.get("set") == folder
+
+    before = {id(layer) for layer in viewer.layers}
+
+    def on_inserted(_event: Any) -> None:
+        new = [layer for layer in viewer.layers if is_one(layer) and id(layer) not in before]
+        if len(new) == count:
+            viewer.layers.events.inserted.disconnect(on_inserted)
+            fit_visible(viewer, lambda layer: layer in new)
+
+    viewer.layers.events.inserted.connect(on_inserted)
 
 
 def _particles_of_run(folder: Path, summary: dict[str, Any]) -> tuple[Particles | None, str]:

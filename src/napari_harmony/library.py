@@ -107,13 +107,14 @@ class Library:
             raise InputError(chosen.problem)
         return chosen
 
-    def add(self, source: HarmonyModel | Path | str, name: str) -> Entry:
+    def add(self, source: HarmonyModel | Path | str, name: str, *, announce: bool = True) -> Entry:
         """Copy a model into the library.
 
         Parameters
         ----------
         source : a model, or the folder (or either file) of a saved one
         name : of the new entry
+        announce : emit ``changed``; without, the caller does, as from another thread than that of who listens
 
         Raises
         ------
@@ -131,7 +132,8 @@ class Library:
             os.replace(stage, self.folder / name)
         finally:
             shutil.rmtree(stage, ignore_errors=True)
-        self.changed.emit()
+        if announce:
+            self.changed.emit()
         return _entry(self.folder / name, bundled=False)
 
     def free_name(self, wish: str) -> str:

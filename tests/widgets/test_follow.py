@@ -20,6 +20,7 @@ from napari_harmony.engine.events import Loss, Preview, Progress
 from napari_harmony.outputs import write_output
 from napari_harmony.outputs.live import Live, Phase, Request
 from napari_harmony.outputs.names import CHECKPOINT
+from napari_harmony.preferences import Preferences
 from napari_harmony.session import session_of
 from napari_harmony.widgets.follow import FollowWidget
 
@@ -40,7 +41,10 @@ def followed_layers(viewer: Any) -> list[Any]:
     return [layer for layer in viewer.layers if role_of(layer) == ROLE]
 
 
-def test_the_story_of_a_job(viewer: Any, dock: FollowWidget, qtbot: Any, tmp_path: Path) -> None:
+def test_the_story_of_a_job(
+    viewer: Any, dock: FollowWidget, qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_harmony._followed_averages.preferences", lambda: Preferences(colormap="magma"))
     out = tmp_path / "out"
     dock.follow(out)
     qtbot.waitUntil(lambda: dock.label.text() == "waiting for the job to begin")
@@ -53,6 +57,7 @@ def test_the_story_of_a_job(viewer: Any, dock: FollowWidget, qtbot: Any, tmp_pat
     assert dock.bar.value() == 500
     assert dock.loss_plot.isVisibleTo(dock) and "after batch 3 of 10" in dock.loss_plot.words
     (layer,) = followed_layers(viewer)
+    assert layer.colormap.name == "magma"
     job.show(Preview(np.zeros((5, 8, 8), np.float32), np.ones(5, np.float32), 2))
     job.show(Progress("training", 0.6))
     qtbot.waitUntil(lambda: "training" in dock.label.text() and layer.data.shape[0] > 8)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from gui_fakes import make_result
 from napari.components import ViewerModel
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QCheckBox, QComboBox, QFileDialog, QLineEdit, QMessageBox
 
+from napari_harmony.engine.events import Done
 from napari_harmony.engine.settings import Settings
 from napari_harmony.errors import InputError
 from napari_harmony.library import Library, default_library
@@ -21,7 +23,7 @@ from napari_harmony.models.card import ModelCard
 from napari_harmony.particles.dataset import Particles
 from napari_harmony.session import session_of
 from napari_harmony.widgets import model_manager
-from napari_harmony.widgets._work import Action, Request
+from napari_harmony.widgets._work import Action, Job, Request, finished
 from napari_harmony.widgets.model_manager import ModelManager
 
 
@@ -52,11 +54,11 @@ def write_model(folder: Path, card: ModelCard) -> Path:
     return folder
 
 
+@dataclass(frozen=True)
 class SavedModel:
     """A model as the session holds one."""
 
-    def __init__(self, card: ModelCard) -> None:
-        self.card = card
+    card: ModelCard
 
     def save(self, folder: Path) -> None:
         (folder / "model.safetensors").write_bytes(b"tensors")
@@ -102,6 +104,34 @@ def said(dock: ModelManager) -> str:
 def test_models_are_listed_with_whether_they_fit(dock: ModelManager) -> None:
     assert rows(dock) == [["broken", "images", "broken"], ["fitting", "images", "yes"], ["wide", "images", "rescaled"]]
     assert not dock.list.isHidden() and dock.empty_label.isHidden()
+
+
+def test_particles_that_are_open_are_looked_at_without_the_harmony_dock(
+    qtbot: QtBot, viewer: ViewerModel, library: Library, particles: Particles
+) -> None:
+    layer = viewer.layers.pop()
+    dock = ModelManager(viewer)
+    qtbot.addWidget(dock)
+    assert {fits for *_, fits in rows(dock)} == {"", "broken"}
+    viewer.layers.append(layer)
+    assert dock.session.data is particles and dock.session.layer is layer
+    assert [fits for *_, fits in rows(dock)] == ["broken", "yes", "rescaled"]
+
+
+@pytest.mark.parametrize("action", [Action.TRAIN, Action.ALIGN])
+@pytest.mark.parametrize("path", [None, Path("apo.star")])
+def test_a_new_model_is_named_after_its_particles_and_one_in_use_keeps_its_name(
+    particles: Particles, action: Action, path: Path | None
+) -> None:
+    model = SavedModel(card_for(particles))
+    job = Job(action, replace(particles, path=path), Settings(), name="my layer")
+    of_train = action is Action.TRAIN
+    done = Done(model if of_train else make_result(), None if of_train else model)
+    ended = finished(job, done, 1.0)
+    known = ended.value if of_train else ended.model
+    assert known.card.trained_on == ("my layer" if path is None else model.card.trained_on)
+    if not of_train:
+        assert finished(replace(job, model=model), done, 1.0).model is model
 
 
 def test_a_card_is_shown_as_plain_words(dock: ModelManager) -> None:
@@ -253,6 +283,9 @@ def test_the_last_model_is_kept_under_a_free_name(qtbot: QtBot, dock: ModelManag
     dock.session.set_model(SavedModel(card_for(particles)))
     assert dock.buttons["keep"].isEnabled()
     qtbot.mouseClick(dock.buttons["keep"], Qt.MouseButton.LeftButton)
+    assert "being copied" in said(dock) and not dock.buttons["import"].isEnabled()
+    qtbot.waitUntil(lambda: dock.list.findChild(QLineEdit) is not None)
+    assert dock.buttons["import"].isEnabled()
     editor = dock.list.findChild(QLineEdit)
     assert editor is not None and editor.text().startswith("particles 20")
     editor.setText("kept")
@@ -261,15 +294,16 @@ def test_the_last_model_is_kept_under_a_free_name(qtbot: QtBot, dock: ModelManag
 
 
 def test_models_are_imported(
-    dock: ModelManager, particles: Particles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    qtbot: QtBot, dock: ModelManager, particles: Particles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = write_model(tmp_path / "else" / "wide", card_for(particles))
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *a: (str(source / "model.json"), ""))
     dock.ask_and_import()
-    assert "wide 2" in [row[0] for row in rows(dock)]
+    qtbot.waitUntil(lambda: "wide 2" in [row[0] for row in rows(dock)])
     (source / "model.safetensors").write_bytes(b"other")
     dock.ask_and_import()
-    assert "sha256" in said(dock) and len(rows(dock)) == 4
+    qtbot.waitUntil(lambda: "sha256" in said(dock))
+    assert len(rows(dock)) == 4
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *a: ("", ""))
     dock.ask_and_import()
     assert len(rows(dock)) == 4
@@ -360,13 +394,14 @@ def test_a_closed_dock_hears_nothing(dock: ModelManager, library: Library) -> No
     assert len(rows(dock)) == 2
 
 
-def test_errors_of_the_disk_are_words(dock: ModelManager, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: Any) -> None:
+def test_errors_of_the_disk_are_words(qtbot: QtBot, dock: ModelManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(dock.library, "add", full)
     dock.add("x", "x")
-    assert "No space left" in said(dock)
+    qtbot.waitUntil(lambda: "No space left" in said(dock))
+    assert dock.buttons["import"].isEnabled()
     monkeypatch.setattr(dock.library, "rename", lambda *_: (_ for _ in ()).throw(InputError("no such model.")))
     stand_on(dock, "fitting")
     assert dock.list.entry is not None

@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QWidget
 from napari_harmony._layers import particles_of, result_of
 from napari_harmony.errors import HarmonyError
 from napari_harmony.session import Session
+from napari_harmony.widgets._result_layers import is_source
 
 Listener = tuple[Any, Callable[..., Any]]
 
@@ -107,6 +108,16 @@ def open_dock(viewer: Any, name: str) -> None:
     dock, _ = viewer.window.add_plugin_dock_widget("napari-harmony", name)
     dock.show()
     dock.raise_()
+
+
+def adopt_particles(viewer: Any, session: Session) -> None:
+    """Take over a result as :func:`adopt_result`, or else the first particles there are, where there are none yet."""
+    adopt_result(viewer, session)
+    if session.data is not None or session.state.busy:
+        return
+    layer = next(filter(is_source, viewer.layers), None)
+    if layer is not None:
+        session.set_data(particles_of(layer), layer)
 
 
 def adopt_result(viewer: Any, session: Session) -> None:

@@ -76,7 +76,7 @@ class Request:
         elif self.model == LAST or self.action is Action.ALIGN:  # Align after Train: with what was just trained
             model = known.model
         rescale = self.rescale and isinstance(self.model, Path)
-        return Job(self.action, self.particles, self.settings, model, known.result, enough, rescale)
+        return Job(self.action, self.particles, self.settings, model, known.result, enough, rescale, self.name)
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,7 @@ class Job:
     model : a trained model, the path of a saved one, or None to fit one on the particles
     result : an earlier result of the same particles, for ``CLUSTER``
     enough : set while it runs, it ends soon with what there is
+    name : of the particles' layer
     rescale : bring the particles to the pixel size and box of the model
     """
 
@@ -101,6 +102,7 @@ class Job:
     result: Result | None = None
     enough: threading.Event = field(default_factory=threading.Event)
     rescale: bool = False
+    name: str = ""
 
     def work(self) -> Work:
         """The function that starts the engine; called in the worker thread, where torch may be imported."""
@@ -173,10 +175,20 @@ def save_model(model: Any, folder: Path) -> None:
         model.save(stage)
 
 
+def _named(model: Any, job: Job) -> Any:
+    """A model that was trained on particles in no file, with a card that says what their layer is called."""
+    card = getattr(model, "card", None)
+    if card is None or job.particles.path is not None or not job.name:
+        return model
+    return replace(model, card=replace(card, trained_on=job.name))
+
+
 def finished(job: Job, done: Done, seconds: float) -> Done:
-    """The end of a run with its wall time written into the result's summary."""
+    """The end of a run, with its wall time in the result's summary, and the layer's name on the card of a new model."""
     if job.action is Action.TRAIN:
-        return done
+        return replace(done, value=_named(done.value, job))
+    if job.model is None:
+        done = replace(done, model=_named(done.model, job))
     known = done.value.summary.get("seconds")
     told = {**known, "total": round(seconds, 3)} if isinstance(known, dict) else {"total": round(seconds, 3)}
     return replace(done, value=replace(done.value, summary={**done.value.summary, "seconds": told}))

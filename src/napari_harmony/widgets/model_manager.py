@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari.qt.threading import create_worker
 from qtpy.QtCore import QFile, QSize, Qt, QUrl
 from qtpy.QtGui import QDesktopServices, QKeySequence, QShortcut, QShowEvent
 from qtpy.QtWidgets import (
@@ -26,10 +27,11 @@ from napari_harmony.errors import HarmonyError
 from napari_harmony.library import Entry, Library, default_library, mismatch, why_not_rescaled
 from napari_harmony.preferences import plugin_settings
 from napari_harmony.session import session_of
-from napari_harmony.widgets._dock import Dock
+from napari_harmony.widgets._dock import Dock, adopt_particles
 from napari_harmony.widgets._model_card import ModelCardView
 from napari_harmony.widgets._model_list import ModelList
 from napari_harmony.widgets._work import TRAIN, Action, Request
+from napari_harmony.widgets._workers import FunctionInThread
 
 if TYPE_CHECKING:
     import napari
@@ -39,6 +41,8 @@ EMPTY = (
     "saved elsewhere."
 )
 _NONE = "Choose a model in the list."
+_NO_MODEL = "No model was trained or used on these particles yet."
+_COPYING = "A model is being copied into the library."
 _TIPS = {
     "use": "Choose this model in the Harmony dock, where Align and Cluster then use it.",
     "tune": "Go on training this model on the particles chosen in the Harmony dock, with the settings there. The model "
@@ -60,6 +64,7 @@ class ModelManager(Dock):
         self._viewer = napari_viewer
         self.session = session_of(napari_viewer)
         self.library: Library = default_library()
+        self._adding = False
         self._make_parts()
         self._arrange()
         self.bind()
@@ -142,10 +147,16 @@ class ModelManager(Dock):
         self.listen(self.library.changed, self.refresh)
         self.listen(self.session.data_changed, self.refresh)
         self.listen(self.session.model_changed, self._on_model)
+        self.listen(self._viewer.layers.events.inserted, self._on_layers)
+        self._on_layers()
         settings = plugin_settings()
         if settings is not None:
             self.listen(settings.models.events.model_folder, self._on_folder)
         self.refresh()
+
+    def _on_layers(self, _event: Any = None) -> None:
+        """The models are looked at for particles that are open, whether or not the Harmony dock is."""
+        adopt_particles(self._viewer, self.session)
 
     def _on_folder(self, _event: Any = None) -> None:
         """The library lies elsewhere now."""
@@ -193,7 +204,8 @@ class ModelManager(Dock):
         reasons = {
             "use": self._why_not_use(entry),
             "tune": self._why_not_tune(entry),
-            "keep": "" if self.session.model is not None else "No model was trained or used on these particles yet.",
+            "keep": _COPYING if self._adding else "" if self.session.model is not None else _NO_MODEL,
+            "import": _COPYING if self._adding else "",
             "rename": own,
             "delete": own,
             "open": _NONE if entry is None else "",
@@ -294,13 +306,28 @@ class ModelManager(Dock):
             self.add(Path(path), folder.name or "model")
 
     def add(self, source: Any, wish: str) -> None:
-        """Add a model under a free name like ``wish``, which can be typed over at once."""
-        entry = self._try(lambda: self.library.add(source, self.library.free_name(wish)))
-        if entry is not None:
-            self.refresh(current=entry.name)
-            self.say(f"'{entry.name}' is in the library now; type another name if you like.")
-            self.list.setFocus()
-            self.list.begin_rename()
+        """Add a model under a free name like ``wish``, which can be typed over; it is copied in a thread."""
+        name = self._try(lambda: self.library.free_name(wish))
+        if name is None or self._adding:
+            return
+        self._adding = True
+        self.update_buttons()
+        self.say(f"'{name}' is being copied into the library.")
+        copied = create_worker(_added, self.library, source, name, _ignore_errors=True, _worker_class=FunctionInThread)
+        copied.returned.connect(self._on_added)
+        copied.start()
+
+    def _on_added(self, added: Entry | str) -> None:
+        self._adding = False
+        if isinstance(added, str):
+            self.update_buttons()
+            self.say(added, error=True)
+            return
+        self.library.changed.emit()
+        self.refresh(current=added.name)
+        self.say(f"'{added.name}' is in the library now; type another name if you like.")
+        self.list.setFocus()
+        self.list.begin_rename()
 
     def rename(self, entry: Entry, name: str) -> None:
         """Give a model another name."""
@@ -350,6 +377,14 @@ class ModelManager(Dock):
         self.message_label.setStyleSheet("color: #e05252;" if error else "")
         self.message_label.setText(text)
         self.message_label.setVisible(bool(text))
+
+
+def _added(library: Library, source: Any, name: str) -> Entry | str:
+    """Copy a model into the library, without telling anybody; or what went wrong, in words."""
+    try:
+        return library.add(source, name, announce=False)
+    except (HarmonyError, OSError) as error:
+        return str(error)
 
 
 def _into_trash(folder: Path) -> None:
