@@ -140,7 +140,7 @@ def train(
     if start is None and isinstance(network, VolumeNetwork) and isinstance(seeds, SeedVolumes):
         network.start_from(seeds.templates)
     learned = [*network.parameters(), *recipe.objective.parameters()]
-    optimiser = torch.optim.Adam(learned, lr=settings.learning_rate or recipe.learning_rate)
+    optimiser = torch.optim.Adam(learned, lr=settings.learning_rate or recipe.learning_rate, fused=True)
     first = 0
     if resume is not None:
         first = restore(resume, network, optimiser, recipe.objective)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 #: Fewer particles show nothing, and more of them would only take longer.
 FEWEST, MOST = 100, 2000
 #: How the critics learn.
-WIDTH, STEPS, BATCH, CHECK, PATIENCE = 64, 300, 256, 15, 75
+WIDTH, STEPS, BATCH, CHECK, PATIENCE = 64, 300, 256, 15, 45
 RATE, DECAY = 3e-3, 0.1
 #: One in so many of the particles to learn from decides when to stop.
 HELD = 5
@@ -154,7 +154,7 @@ def _fitting(
         torch.manual_seed(seed)
         critic = Critic(a.shape[1], b.shape[1], width)
     held = torch.arange(len(a)) % HELD == 0
-    optimiser = torch.optim.AdamW(critic.parameters(), lr=RATE, weight_decay=DECAY)
+    optimiser = torch.optim.AdamW(critic.parameters(), lr=RATE, weight_decay=DECAY, fused=True)
     best, least, at, taught = _weights(critic), float("inf"), 0, (~held).nonzero()[:, 0]
     for step in range(steps):
         rows = taught[torch.randperm(len(taught), generator=generator)[:BATCH]]
