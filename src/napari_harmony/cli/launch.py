@@ -77,9 +77,9 @@ class Crew:
         gone = [number for number, child in enumerate(self.children, 1) if child.poll()]
         return self.place.rank + gone[0] if gone else None
 
-    def missing(self, wait: float = _LEAVE) -> str | None:
+    def missing(self, wait: float | None = None) -> str | None:
         """Which process is gone, in words, as soon as it can be seen; None where another process will say it."""
-        end = time.monotonic() + wait
+        end = time.monotonic() + (_LEAVE if wait is None else wait)
         while (lost := self.lost()) is None and time.monotonic() < end:
             time.sleep(_EVERY)
         if lost is not None:
