@@ -229,19 +229,13 @@ def _gauss_legendre(low: float, high: float, count: int) -> tuple[NDArray[np.flo
 def _radial_functions(
     kernel: NDArray[np.float64], nodes: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Radial functions of one order: at the nodes (times sqrt of their weight) and at further frequencies.
+    """Radial eigenfunctions of one order: at the nodes (times sqrt of their weight) and at further frequencies.
 
-    ``kernel`` (nodes + frequencies, points) leads from space to frequency. Most of the eigenvalues that are kept are 1
-    to rounding, so that the decomposition leaves open which functions span their space, and in what they differ from
-    machine to machine. Of that space those are taken that are narrowest in frequency.
+    ``kernel`` (nodes + frequencies, points) leads from space to frequency.
     """
     u, s, vt = np.linalg.svd(np.sqrt(weights * nodes)[:, None] * kernel[: len(nodes)], full_matrices=False)
     keep = s**2 > CONCENTRATION
-    u, dual = u[:, keep], vt[keep].T / s[keep]
-    turn = np.linalg.eigh(u.T @ (nodes[:, None] * u))[1]
-    at_nodes = u @ turn
-    turn *= np.sign(at_nodes[np.abs(at_nodes).argmax(0), np.arange(len(turn))])
-    return u @ turn, kernel[len(nodes) :] @ (dual @ turn)
+    return u[:, keep], kernel[len(nodes) :] @ (vt[keep].T / s[keep])
 
 
 def bessel(orders: int, x: NDArray[np.float64]) -> NDArray[np.float64]:
