@@ -22,7 +22,8 @@ def options(script: str) -> dict[str, str]:
 def test_the_script_asks_for_what_was_chosen() -> None:
     script = slurm_script(COMMAND, Path("/data/out"), Resources(4, 2, 24, 12, "gpu"), "my particles")
     found = options(script)
-    assert found["cpus-per-task"] == "4" and found["gres"] == "gpu:2" and found["mem"] == "24G"
+    assert found["cpus-per-task"] == "2" and found["gres"] == "gpu:2" and found["mem"] == "24G"
+    assert found["nodes"] == "1" and found["ntasks-per-node"] == "2"
     assert found["time"] == "12:00:00" and found["partition"] == "gpu" and found["job-name"] == "my-particles"
     assert found["output"] == '"/data/out.log"'
 
@@ -48,6 +49,24 @@ def test_a_shell_runs_exactly_the_command_and_continues_it(tmp_path: Path) -> No
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_CPUS_PER_TASK": "6"}
     said = subprocess.run(["bash", str(script)], env=environment, capture_output=True, text=True, check=True).stdout
     assert said.splitlines() == ["6", *shlex.split(COMMAND)[1:], "--resume"]
+
+
+def test_several_processes_are_started_by_srun(tmp_path: Path) -> None:
+    program = tmp_path / "srun"
+    program.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    program.chmod(0o755)
+    script = slurm_script(COMMAND, tmp_path / "out", Resources(cores=8, gpus=2, nodes=3))
+    (tmp_path / "job.sh").write_text(script)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_CPUS_PER_TASK": "4"}
+    run = subprocess.run(
+        ["bash", str(tmp_path / "job.sh")], env=environment, capture_output=True, text=True, check=True
+    )
+    started = ["--kill-on-bad-exit=1", "--cpus-per-task=4", *shlex.split(COMMAND), "--resume"]
+    assert run.stdout.splitlines() == started
+    assert options(script)["nodes"] == "3" and options(script)["cpus-per-task"] == "4"
+    # without graphics cards each node is one process with all its cores
+    alone = options(slurm_script(COMMAND, tmp_path / "out", Resources(cores=8, gpus=0, nodes=2)))
+    assert alone["ntasks-per-node"] == "1" and alone["cpus-per-task"] == "8"
 
 
 def test_a_command_that_continues_already_is_left_alone() -> None:

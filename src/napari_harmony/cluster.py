@@ -12,8 +12,8 @@ from napari_harmony.errors import InputError
 _GIGABYTE = 2**30
 #: What a job gets at the least, whatever an estimate says: torch alone takes half a gigabyte.
 _LEAST_MEMORY = 4
-#: GPUs that one job can use.
-MOST_GPUS = 1
+#: GPUs of a node that one job can ask for.
+MOST_GPUS = 16
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,12 @@ class Resources:
 
     Attributes
     ----------
-    cores : of one node
-    gpus : of that node; 0 computes on the cores
-    memory : gigabytes of main memory
+    cores : of each node
+    gpus : of each node, one for each process; 0 computes on the cores, in one process
+    memory : gigabytes of main memory of each node
     hours : after which the cluster stops the job; it can be continued
     partition : name of a queue; "" for the cluster's own choice
+    nodes : that work together
     """
 
     cores: int = 8
@@ -34,9 +35,15 @@ class Resources:
     memory: int = 16
     hours: int = 8
     partition: str = ""
+    nodes: int = 1
+
+    @property
+    def processes(self) -> int:
+        """Processes on each node."""
+        return max(1, self.gpus)
 
     def __post_init__(self) -> None:
-        for name, least in (("cores", 1), ("gpus", 0), ("memory", 1), ("hours", 1)):
+        for name, least in (("cores", 1), ("gpus", 0), ("memory", 1), ("hours", 1), ("nodes", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} is {getattr(self, name)}: give at least {least}.")
         if self.partition and not re.fullmatch(r"[\w.,+-]+", self.partition):
@@ -69,9 +76,9 @@ def slurm_script(command: str, out: PurePath, resources: Resources, name: str = 
         "job-name": re.sub(r"[^\w.-]+", "-", name).strip("-") or "napari-harmony",
         "output": f'"{log}"',
         "open-mode": "append",
-        "nodes": 1,
-        "ntasks": 1,
-        "cpus-per-task": resources.cores,
+        "nodes": resources.nodes,
+        "ntasks-per-node": resources.processes,
+        "cpus-per-task": max(1, resources.cores // resources.processes),
         "mem": f"{resources.memory}G",
         "time": f"{resources.hours}:00:00",
     }
@@ -97,4 +104,7 @@ def slurm_script(command: str, out: PurePath, resources: Resources, name: str = 
 def launched(command: str, resources: Resources) -> str:
     """The line of the script that runs a command, or continues it; the program then hears the cluster's signals."""
     again = command if "--resume" in shlex.split(command) else f"{command} --resume"
-    return f"exec {again}"
+    if resources.processes * resources.nodes == 1:
+        return f"exec {again}"
+    # srun does not take over the cores of each task from sbatch, and lets the others wait for one that has died
+    return f'exec srun --kill-on-bad-exit=1 --cpus-per-task="$SLURM_CPUS_PER_TASK" {again}'
