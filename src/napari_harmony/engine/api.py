@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from threading import Event as Flag
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from napari_harmony.engine.events import Done, Event
 from napari_harmony.engine.memory import is_out_of_memory
@@ -58,7 +58,8 @@ def fit(
     InputError for input that cannot be used, InferenceError for a run that failed; both in one sentence.
     """
     if model is not None and model.card.general:
-        for event in align(particles, settings, model=model, checkpoint=checkpoint, resume=resume, enough=enough):
+        more: dict[str, Any] = {"checkpoint": checkpoint, "resume": resume, "enough": enough, "team": team}
+        for event in align(particles, settings, model=model, **more):
             yield Done(event.model, event.model) if isinstance(event, Done) else event
         return
     if model is not None:
@@ -88,7 +89,7 @@ def align(
     its own; nothing is rescaled for it. Other parameters, and errors, as for :func:`fit`.
     """
     if model is not None and model.card.general:
-        yield from _in_words(_adapt(particles, settings, model, checkpoint, resume, enough))
+        yield from _in_words(_adapt(particles, settings, model, checkpoint, resume, enough, team))
         return
     given = particles
     if model is not None and rescale:
@@ -172,15 +173,18 @@ def _adapt(
     checkpoint: Path | None,
     resume: bool,
     enough: Flag | None,
+    team: Team,
 ) -> Events:
-    from napari_harmony.engine.adapt import Adapting
+    from napari_harmony.engine.adapt import Adapting, StreamedAdapting
     from napari_harmony.engine.volumes.adapt import VolumeAdapting
 
     _check_dimensions(model, particles)
     settings.check_defocus(particles.dimensions, particles.ctf is not None)
+    kind: type[VolumeAdapting | Adapting] = VolumeAdapting
     if particles.dimensions == 2:
         settings.check_images()
-    run = (VolumeAdapting if particles.dimensions == 3 else Adapting)(particles, settings, checkpoint, resume, enough)
+        kind = Adapting if portions_of(particles, settings) is None else StreamedAdapting
+    run = kind(particles, settings, checkpoint, resume, enough, team)
     result, adapted = yield from run.clock.watch(run.adapt(model))
     yield _done(run, result, _signed(adapted, particles))
 
