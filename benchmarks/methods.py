@@ -25,6 +25,7 @@ from napari_harmony.analysis import metrics
 
 HERE = Path(__file__).resolve().parent
 ASPIRE = "aspire==0.14.3"
+NAIVE_NOTE = "50 principal components of the pixels, k-means of scikit-learn; it gives no poses"
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,21 @@ def spectral_classes(neighbours: np.ndarray, classes: int, seed: int) -> np.ndar
     return model.fit_predict(affinity) + 1
 
 
+def naive(case: Case, seed: int, options: Options) -> Run:
+    """PCA of the pixels and k-means, in a process of its own."""
+    table, figures = naive_classes(case.folder, case.protocol.classes, seed)
+    return Run("pca-kmeans", seed, table, note=NAIVE_NOTE).with_timing(figures)
+
+
+def naive_classes(folder: Path, classes: int, seed: int) -> tuple[pd.DataFrame, Path]:
+    """The classes of the particles in a folder by PCA and k-means, and the file of its timing."""
+    out = folder / f"naive_s{seed}.npz"
+    command = [sys.executable, str(HERE / "naive_peer.py"), "particles.star", str(out), str(classes), str(seed)]
+    figures = run_timed(command, folder, folder / f"naive_s{seed}_run")
+    with np.load(out, allow_pickle=False) as archive:
+        return pd.DataFrame({"class_number": archive["labels"] + 1}), figures
+
+
 def oracle(case: Case, seed: int, options: Options) -> Run:
     """True templates matched with the true CTF; where every particle has its own view, the true views grouped.
 
@@ -250,6 +266,7 @@ METHODS: dict[str, Callable[[Case, int, Options], Run]] = {
     "harmony-2022": harmony_2022,
     "relion": relion,
     "aspire": aspire,
+    "pca-kmeans": naive,
     "oracle": oracle,
     "chance": chance,
 }

@@ -18,7 +18,7 @@ from scipy.spatial.transform import Rotation
 import network_3d
 from cases import Run
 from cases_3d import Case3D, in_frame
-from methods import Options, Unavailable, run_timed
+from methods import NAIVE_NOTE, Options, Unavailable, naive_classes, run_timed
 from napari_harmony.analysis.metrics_3d import ANGLES, ORIGINS
 
 #: How the oracle searches: cycles per box and degrees over all rotations, then around what is left.
@@ -180,12 +180,19 @@ def read_relion(case: Case3D, seed: int, folder: Path) -> Run:
     return next((run.with_timing(f) for f in sorted(folder.glob("*tim*.json")) if not note), run)
 
 
+def naive(case: Case3D, seed: int, options: Options) -> Run:
+    """PCA of the voxels and k-means, in a process of its own."""
+    table, figures = naive_classes(case.folder, case.classes, seed)
+    return Run("pca-kmeans", seed, table, note=NAIVE_NOTE).with_timing(figures)
+
+
 METHODS: dict[str, Callable[[Case3D, int, Options], Run]] = {
     "harmony": harmony,
     "harmony-2022": harmony_2022,
     "network": network,
     "network-held-out": network_held_out,
     "relion": relion,
+    "pca-kmeans": naive,
     "oracle": oracle,
     "chance": chance,
 }
