@@ -1,0 +1,142 @@
+"""Runs on subtomograms that start from a network pretrained on others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from volume_data import rotation_errors, subtomograms, true_poses
+
+from napari_harmony.engine import api
+from napari_harmony.engine.adapt import LOOKING
+from napari_harmony.engine.events import Done, Event, Progress
+from napari_harmony.engine.settings import Settings
+from napari_harmony.engine.volumes import adapt
+from napari_harmony.engine.volumes.adapt import chosen
+from napari_harmony.errors import InputError
+from napari_harmony.models import GuidedVolumeNetwork, HarmonyModel, ModelCard
+from napari_harmony.transforms import so3
+
+CARD = ModelCard(
+    box=20,
+    pixel_size=1.0,
+    original_box=20,
+    transforms=("rotation", "translation", "contrast"),
+    content=6,
+    hypotheses=GuidedVolumeNetwork.hypotheses(("rotation",)),
+    mask_diameter=18.0,
+    max_shift=3.2,
+    dimensions=3,
+    trained_on="made-up particles",
+    general=True,
+    guided=True,
+)
+
+
+QUICK = Settings(classes=3, preset="fast")
+
+
+@pytest.fixture(scope="module")
+def general() -> HarmonyModel:
+    """A network that was not trained at all: what it says is of no use, and a run must end well all the same."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return HarmonyModel(GuidedVolumeNetwork(CARD.shape).eval(), CARD)
+
+
+@pytest.fixture(scope="module")
+def trained() -> Iterator[None]:
+    """The fast preset, which trains no pretrained network further, with two passes of training."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(adapt.SHARE, "fast", 1.0)
+        yield
+
+
+@pytest.fixture(scope="module")
+def events(general: HarmonyModel, trained: None) -> list[Event]:
+    return list(api.align(subtomograms().particles, QUICK, model=general))
+
+
+def test_contents_and_poses_are_found_whatever_the_network_says(events: list[Event]) -> None:
+    done = events[-1]
+    assert isinstance(done, Done)
+    table, truth = done.value.table, subtomograms().truth
+    crossed = pd.crosstab(table["class_number"], truth["content"])
+    assert crossed.max(axis=1).sum() >= 40 and len(crossed) == 3
+    rotation = so3.from_zyz(torch.as_tensor(table[["rot", "tilt", "psi"]].to_numpy(), dtype=torch.float32))
+    want = true_poses(truth).rotation
+    largest = int(table["class_number"].mode()[0])
+    rows = np.flatnonzero(table["class_number"] == largest)
+    assert float(rotation_errors(rotation[rows], want[rows]).median()) < 8
+
+
+def test_the_model_that_is_left_has_the_classes_found_and_says_what_it_began_as(
+    events: list[Event], tmp_path: Path
+) -> None:
+    assert isinstance(events[-1], Done)
+    result, model = events[-1].value, events[-1].model
+    assert model is not None and not model.card.general and model.card.guided
+    assert model.card.started_from == "made-up particles" and model.card.classes == 3
+    assert result.content.shape == (len(result), CARD.content)
+    model.save(tmp_path)
+    again = HarmonyModel.load(tmp_path)
+    assert isinstance(again.network, GuidedVolumeNetwork)
+
+
+def test_every_stage_that_runs_was_expected(events: list[Event], general: HarmonyModel) -> None:
+    run = adapt.VolumeAdapting(subtomograms().particles, QUICK, None, False)
+    run._expect_adapting()
+    seen = list(dict.fromkeys(event.stage for event in events if isinstance(event, Progress)))
+    assert seen == list(run.clock.weights) and LOOKING in seen
+    assert all(seconds > 0 for seconds in run.clock.weights.values())
+
+
+def test_codes_become_of_unit_spread_and_draw_the_volumes_of_their_classes(general: HarmonyModel) -> None:
+    network = GuidedVolumeNetwork(CARD.shape)
+    network.load_state_dict(general.network.state_dict())
+    generator = torch.Generator().manual_seed(1)
+    label = torch.arange(3).repeat(20)
+    codes = 9 * torch.randn(3, 6, generator=generator)[label] + torch.randn(60, 6, generator=generator)
+    volumes = torch.randn(3, 20, 20, 20, generator=generator)
+    scaled = network.settle_on(codes, label, volumes)
+    torch.testing.assert_close(scaled.std(0), torch.ones(6))
+    with torch.no_grad():
+        drawn = network.decode(scaled)
+    want = volumes[label] * network.mask
+    assert float((drawn - want).square().mean() / want.square().mean()) < 0.1
+
+
+def test_a_posterior_of_some_particles_is_in_their_order() -> None:
+    particle = torch.tensor([0, 0, 1, 2, 2, 2])
+    whole = adapt.Posterior(
+        particle,
+        torch.zeros(6, dtype=torch.long),
+        so3.identity(6),
+        torch.arange(6.0)[:, None].expand(6, 3),
+        torch.ones(6),
+        torch.tensor([10.0, 11, 12]),
+        torch.tensor([[20.0], [21], [22]]),
+    )
+    some = chosen(whole, torch.tensor([2, 0]))
+    assert some.particle.tolist() == [0, 0, 0, 1, 1] and some.shift[:, 0].tolist() == [3, 4, 5, 0, 1]
+    assert some.log_evidence.tolist() == [12, 10] and some.class_score[:, 0].tolist() == [22, 20]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"transforms": ("translation", "contrast")}, "looks for rotation"),
+        ({"start": "input"}, "search from nothing"),
+        ({"references": ("a.mrc",)}, "references"),
+    ],
+)
+def test_what_a_pretrained_network_cannot_do_is_said(
+    general: HarmonyModel, changes: dict[str, object], words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        list(api.align(subtomograms().particles, replace(Settings(), **changes), model=general))
