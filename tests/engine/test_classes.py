@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from napari_harmony.engine.classes import (
     centred,
     eliminate,
     fair_scores,
+    occupied,
     own_share,
     pool,
     relabel,
@@ -75,6 +78,19 @@ def test_a_particle_whose_class_is_dropped_is_still_looked_for_where_it_was() ->
     moved = relabel(posterior, [2], 3)
     assert moved.best().label.tolist() == [0, 0, 0]
     assert moved.class_weights(1)[:, 0].tolist() == [0, 1, 0]
+
+
+def test_a_class_that_fits_no_particle_best_goes() -> None:
+    label = np.array([0, 2, 2, 3])
+    posterior = certain(np.zeros(4), np.zeros((4, 2)), label)
+    posterior = replace(posterior, class_score=torch.eye(4)[torch.as_tensor(label)])
+    everybody, last_is_junk = torch.zeros(4, dtype=torch.bool), torch.tensor([False, False, False, True])
+    kept, classes = occupied(posterior, 4, everybody)
+    assert classes == 3 and kept.best().label.tolist() == [0, 1, 1, 2]
+    kept, classes = occupied(posterior, 4, last_is_junk)
+    assert classes == 2 and kept.best().label[:3].tolist() == [0, 1, 1]
+    unchanged, classes = occupied(kept, 2, last_is_junk)
+    assert unchanged is kept and classes == 2
 
 
 def test_a_class_of_two_contents_splits_into_them() -> None:

@@ -149,6 +149,13 @@ def relabel(posterior: Posterior, kept: list[int], classes: int) -> Posterior:
     )
 
 
+def occupied(posterior: Posterior, classes: int, junk: torch.Tensor) -> tuple[Posterior, int]:
+    """The posterior over the classes that fit some particle best that is no ``junk`` (n,), and how many those are."""
+    best = posterior.best().label[~junk.to(posterior.label.device)]
+    kept = torch.bincount(best, minlength=classes).nonzero()[:, 0].tolist()
+    return (posterior, classes) if len(kept) in (0, classes) else (relabel(posterior, kept, classes), len(kept))
+
+
 def pool(first: Posterior, second: Posterior, rows: tuple[torch.Tensor, torch.Tensor], classes: int) -> Posterior:
     """One posterior over all particles from those of two halves; the second half's classes follow the first's."""
     count = len(first.log_evidence) + len(second.log_evidence)

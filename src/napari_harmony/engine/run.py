@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from napari_harmony.engine.assembly import Findings, Placement, Roster, assemble
-from napari_harmony.engine.classes import centred
+from napari_harmony.engine.classes import centred, occupied
 from napari_harmony.engine.clock import Clock
 from napari_harmony.engine.costs import ALIKE, Task, expected
 from napari_harmony.engine.defocus import Defocus, find_defocus, with_defocus
@@ -172,10 +172,12 @@ class Run:
         start = centred(known_poses(result.table.iloc[rows], label, usable.geometry.scale, self.device), classes)
         settling = search.iterate(PLANS[preset].refine, classes, start)
         posterior = yield from self.clock.follow("settling classes", settling)
-        basis = search.basis(REFINE_BAND[preset])
-        sums = finish(search.average(basis, posterior, classes))
         flags = result.table["flags"].fillna("").str.contains("junk")
         junk = torch.as_tensor(flags.to_numpy(dtype=bool)[rows])
+        # Where others fit its particles better, a class may be left without any.
+        posterior, classes = occupied(posterior, classes, junk)
+        basis = search.basis(REFINE_BAND[preset])
+        sums = finish(search.average(basis, posterior, classes))
         found = Discovery(posterior, sums, basis, None, junk, search.sigma)
         finishing = self._finish(usable, rows, found, basis, None, content)
         findings = yield from self.clock.follow("refining poses", finishing)

@@ -31,6 +31,14 @@ def centred(posterior: Posterior, classes: int, symmetry: Symmetry | None = None
     return replace(posterior, shift=posterior.shift - torch.einsum("eij,ei->ej", matrix, mean))
 
 
+def occupied(posterior: Posterior, junk: torch.Tensor) -> Posterior:
+    """The posterior over the classes that fit some particle best that is no ``junk`` (n,)."""
+    classes = posterior.class_score.shape[1]
+    best = posterior.best().label[~junk.to(posterior.label.device)]
+    kept = torch.bincount(best, minlength=classes).nonzero()[:, 0].tolist()
+    return posterior if len(kept) in (0, classes) else relabel(posterior, kept)
+
+
 def relabel(posterior: Posterior, kept: list[int]) -> Posterior:
     """The posterior over the kept classes alone, numbered in their order.
 

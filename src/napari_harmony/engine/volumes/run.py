@@ -41,7 +41,7 @@ from napari_harmony.engine.volumes.learning import (
     with_classes,
 )
 from napari_harmony.engine.volumes.plans import BATCH_2022, PLANS, REFINE_BAND, ROUNDS, Plan, beside_and_everywhere
-from napari_harmony.engine.volumes.posteriors import better_of, centred, known_poses
+from napari_harmony.engine.volumes.posteriors import better_of, centred, known_poses, occupied
 from napari_harmony.engine.volumes.prepare import Prepared, prepare
 from napari_harmony.engine.volumes.references import References, load_references
 from napari_harmony.engine.volumes.refine import Refined, refine
@@ -173,7 +173,8 @@ class VolumeRun:
         posterior = yield from self.clock.follow("settling classes", settling)
         flags = result.table["flags"].fillna("").str.contains("junk")
         junk = torch.as_tensor(flags.to_numpy(dtype=bool)[rows])
-        found = Discovery(posterior, (), None, junk, search.sigma)
+        # Where others fit its particles better, a class may be left without any.
+        found = Discovery(occupied(posterior, junk), (), None, junk, search.sigma)
         findings = yield from self.clock.follow("refining poses", self._finish(search, rows, found))
         return (yield from self._result(prepared, replace(findings, content=content)))
 
