@@ -9,7 +9,7 @@ DISPLAYED := sh scripts/with-display.sh
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup system demo test lint typecheck docs docs-images bench clean
+.PHONY: help setup system demo test lint typecheck docs docs-images bench benchmarks-page clean
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,9 @@ docs-images: setup  ## draw the pictures of the documentation anew
 bench: setup  ## run the 2D and the 3D benchmark and print their tables
 	$(BIN)/python benchmarks/particles_2d.py
 	$(BIN)/python benchmarks/subtomograms_3d.py
+
+benchmarks-page: setup  ## write docs/benchmarks.md from what the benchmarks measured
+	$(BIN)/python benchmarks/page.py
 
 clean:  ## remove what was built, except .venv
 	rm -rf build dist site napari-harmony-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
