@@ -9,7 +9,7 @@ import torch
 from network_data import ALL, BOX, band, blobs, full, likeness, network, random_pose, wedge
 
 from napari_harmony.models import VolumeNetwork, volume_band
-from napari_harmony.models.volume_encoding import VolumeEncoding, join_volume_proposals
+from napari_harmony.models.volume_encoding import VolumeEncoding, join_volume_proposals, volume_modes
 from napari_harmony.objectives.volume_context import posed
 from napari_harmony.transforms import Pose3D, so3
 
@@ -127,3 +127,18 @@ def test_surprise_can_be_learned_from() -> None:
 def test_likeness_of_the_same_is_one() -> None:
     shown = samples(2)
     torch.testing.assert_close(likeness(shown, 3 * shown), torch.ones(2))
+
+
+def test_modes_are_where_most_odds_lie_not_the_likeliest_hypothesis() -> None:
+    generator = torch.Generator().manual_seed(4)
+    one, other = so3.random_rotations(2, generator)
+    around = so3.from_rotation_vector(0.15 * torch.randn(12, 3, generator=generator))
+    rotation = torch.cat([so3.multiply(one, around), other[None]])[None]
+    logits = torch.tensor([[0.0] * 12 + [1.5]])
+    shift = torch.cat([torch.ones(12, 3), torch.zeros(1, 3)])[None]
+    encoding = VolumeEncoding(torch.zeros(1, 2), torch.zeros(1, 2), Pose3D.of(rotation, shift), logits)
+    modes = volume_modes(encoding, 0.35, kept=2)
+    assert float(so3.angle_between(modes.pose.quaternion[0, 0], one)) < 0.15
+    assert float(so3.angle_between(modes.pose.quaternion[0, 1], other)) < 0.1
+    torch.testing.assert_close(modes.best.shift[0], torch.ones(3), atol=0.05, rtol=0)
+    assert float(modes.log_odds[0, 0]) > float(modes.log_odds[0, 1])

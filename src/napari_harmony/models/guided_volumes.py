@@ -7,8 +7,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_harmony.models.network import LOG_VARIANCE_BOUND, NetworkShape
+from napari_harmony.models.volume_encoding import VolumeEncoding, VolumeProposals, volume_modes
 from napari_harmony.models.volume_network import VolumeNetwork
 
+#: Radian within which hypotheses speak for one pose.
+_BLUR = 0.35
 #: Strength of the ridge of a decoder's last layer, as a share of the mean power of what it starts from.
 _RIDGE = 0.02
 
@@ -35,6 +38,10 @@ class GuidedVolumeNetwork(VolumeNetwork):
         together = torch.cat([features.mean(1), features.amax(1)], dim=1)
         gain, offset = self.guide(together)[:, None].chunk(2, dim=2)
         return functional.silu(self.mix(features * (1 + gain) + offset)), centre
+
+    def proposals(self, encoding: VolumeEncoding) -> VolumeProposals:
+        """The poses around which the odds lie: of contents never seen they are spread over many hypotheses."""
+        return volume_modes(encoding, _BLUR)
 
     @torch.no_grad()
     def settle_on(self, codes: Tensor, label: Tensor, volumes: Tensor) -> Tensor:

@@ -11,6 +11,9 @@ from torch import Tensor
 from napari_harmony.models.encoding import drawn
 from napari_harmony.transforms import Pose3D
 
+#: Hypotheses among which modes are looked for: those beyond have hardly any odds.
+_LOOKED_AT = 160
+
 
 @dataclass(frozen=True)
 class VolumeEncoding:
@@ -94,6 +97,39 @@ def volume_proposals(encoding: VolumeEncoding, kept: int = 16) -> VolumeProposal
         encoding.content_log_variance.detach(),
         encoding.pose.detach()[rows, which],
         value,
+    )
+
+
+def volume_modes(encoding: VolumeEncoding, width: float, kept: int = 4) -> VolumeProposals:
+    """The poses around which most of an encoding's odds lie, cut from the graph.
+
+    Where odds are spread over many hypotheses the likeliest one alone says little. Each hypothesis has the odds of all
+    within about ``width`` (radian); the best is moved to their mean, what is near it is left out, and so on. Shifts
+    are means too.
+    """
+    every = torch.softmax(encoding.logits.detach(), dim=1)
+    odds, which = every.topk(min(_LOOKED_AT, every.shape[1]), dim=1)
+    rotation, shift = (
+        field.detach().gather(1, which[..., None].expand(-1, -1, field.shape[-1]))
+        for field in (encoding.pose.quaternion, encoding.pose.shift)
+    )
+    # 1 - cos(angle) = 2 (1 - <a, b>^2) for unit quaternions
+    near = torch.exp(-2 * (1 - (rotation @ rotation.transpose(1, 2)).square()) / width**2)
+    density, rows = (near @ odds[..., None])[..., 0], torch.arange(len(odds), device=odds.device)
+    left, found = torch.ones_like(density), []
+    for _ in range(min(kept, density.shape[1])):
+        best = (density * left).argmax(1)
+        weight = near[rows, best] * odds
+        spread = torch.einsum("nh,nha,nhb->nab", weight, rotation, rotation)
+        moved = (weight[..., None] * shift).sum(1) / weight.sum(1, keepdim=True)
+        found.append((torch.linalg.eigh(spread).eigenvectors[..., -1], moved, density[rows, best]))
+        left = left * (1 - near[rows, best]).clamp_min(0)
+    quaternion, shifts, mass = (torch.stack(parts, dim=1) for parts in zip(*found, strict=True))
+    return VolumeProposals(
+        encoding.content_mean.detach(),
+        encoding.content_log_variance.detach(),
+        Pose3D.of(quaternion, shifts),
+        mass.clamp(1e-12, 1.0).log(),
     )
 
 

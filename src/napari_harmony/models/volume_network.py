@@ -51,6 +51,10 @@ class VolumePoseNetwork(nn.Module):
         """(n, d) content codes to canonical volumes (n, box, box, box)."""
         raise NotImplementedError
 
+    def proposals(self, encoding: VolumeEncoding) -> VolumeProposals:
+        """The likeliest hypotheses of an encoding."""
+        return volume_proposals(encoding)
+
     def propose(self, samples: Tensor, amplitude: Tensor, batch: int = 128) -> VolumeProposals:
         """Content and poses of samples (n, m) without gradients, ``batch`` at a time, on the network's device.
 
@@ -60,7 +64,7 @@ class VolumePoseNetwork(nn.Module):
         shared = len(amplitude) == 1
         with torch.inference_mode():
             parts = [
-                volume_proposals(
+                self.proposals(
                     self.encode(
                         samples[rows].to(self.device), (amplitude if shared else amplitude[rows]).to(self.device)
                     )
