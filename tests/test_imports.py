@@ -16,7 +16,7 @@ ROOT = Path(napari_harmony.__file__).parent
 #: Parts of the package from the ground up. A module may import from its own part and from those before it.
 PARTS = (
     ("errors",),
-    ("additions", "particle_ids"),
+    ("additions", "particle_ids", "sizes"),
     ("particles",),
     ("transforms",),
     ("results",),
