@@ -61,6 +61,7 @@ def test_batches_take_no_more_than_the_memory_given(gpus: None, device: str) -> 
     small, large = (choose_arithmetic(torch.device(device), memory) for memory in (2**20, 2**40))
     assert 4 * small.budget <= 2**20
     assert small.budget < large.budget <= 2**30
+    assert (small.memory, large.memory) == (2**20, 2**40)
     assert small.kind == large.kind
 
 

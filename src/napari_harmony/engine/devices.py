@@ -51,5 +51,9 @@ def choose_arithmetic(device: torch.device, memory: int, precision: Precision = 
         capabilities = torch.cpu.get_capabilities()
         if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"):
             kind = torch.bfloat16
-    largest = 48_000_000 if device.type == "cpu" else 2**30
-    return Arithmetic(kind, int(min(memory // 8, largest)))
+    if device.type != "cpu":
+        # A card wants large products; two blocks, and what moves the images, take a quarter of the memory each.
+        return Arithmetic(kind, int(min(memory // 8, 2**30)), memory, max(1, memory // 16), max(1, memory // 2**18))
+    threads = torch.get_num_threads()
+    sizes = (Arithmetic.block * threads, Arithmetic.columns * threads)
+    return Arithmetic(kind, int(min(memory // 8, 48_000_000)), memory, *sizes)

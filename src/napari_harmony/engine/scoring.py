@@ -15,8 +15,6 @@ import torch
 
 from napari_harmony.engine.steerable import SteerableBasis
 
-#: Images that are analysed at a time on a processor: few enough for its cache, enough for a matrix product.
-COLUMNS = 768
 #: Pairs of a particle and a template that are scored exactly at a time.
 CELLS = 2048
 
@@ -31,12 +29,14 @@ class Arithmetic:
     budget : scores of one batch of particles
     memory : bytes that one batch of particles may take
     block : scores that are computed at a time before they are reduced: few enough to stay in the processor's cache
+    columns : images that are moved at a time: few enough for the cache too, enough for a matrix product
     """
 
     kind: torch.dtype = torch.float32
     budget: int = 12_000_000
     memory: int = 2**28
     block: int = 2**18
+    columns: int = 768
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,10 @@ class Moves:
         moved = torch.addcmul(real * self.sine, imaginary, self.cosine).to(kind)
         torch.mm(moved.flatten(0, 1), self.odd, out=out.odd)
 
-    def analysed(self, samples: torch.Tensor) -> Analysed:
+    def analysed(self, samples: torch.Tensor, columns: int = Arithmetic.columns) -> Analysed:
         """Coefficients (n * s, ...) of images (n, f) at every shift."""
         shifts, out = len(self.cosine), self.room(len(samples))
-        for part in portions(len(samples), max(1, COLUMNS // shifts)):
+        for part in portions(len(samples), max(1, columns // shifts)):
             self.analyse(samples[part], out[part.start * shifts : part.stop * shifts])
         return out
 

@@ -13,7 +13,7 @@ import torch
 
 from napari_harmony.engine.memory import is_out_of_memory
 from napari_harmony.engine.posteriors import Posterior
-from napari_harmony.engine.scoring import COLUMNS, Analysed, Arithmetic, Moves, Turned, portions
+from napari_harmony.engine.scoring import Analysed, Arithmetic, Moves, Turned, portions
 from napari_harmony.engine.selection import MOST, Scored, select
 from napari_harmony.engine.steerable import SteerableBasis, unit
 from napari_harmony.engine.work import Work, finish
@@ -158,7 +158,7 @@ class _Scorer:
         images = self.moves.room(len(rows))
         best = torch.empty(len(rows) * shifts, len(self.turned), device=samples.device)
         centred = bool(centre.any())
-        at_once = max(1, COLUMNS // shifts) if samples.device.type == "cpu" else len(rows)
+        at_once = max(1, self.arithmetic.columns // shifts)
         for part in portions(len(rows), at_once):
             some, columns = rows[part], slice(part.start * shifts, part.stop * shifts)
             self.moves.analyse(self.data.moved(some, centre[some]) if centred else samples[some], images[columns])

@@ -27,7 +27,7 @@ def seed_templates(
     rows = torch.randperm(len(data), generator=generator)[:CANDIDATES].to(data.matched.device)
     pool, basis = data.subset(rows), data.basis
     moves = Moves.of(basis, grid.shift, data.box, arithmetic.kind)
-    moved = moves.analysed(pool.matched[team.share(len(pool))])
+    moved = moves.analysed(pool.matched[team.share(len(pool))], arithmetic.columns)
     still = basis.analyse(pool.matched)
     variance = signal_variance(basis, Sums(still, pool.ctf_power, torch.ones(len(pool), device=rows.device)))
     denoised = wiener(basis, still, pool.ctf_power, variance)
