@@ -11,7 +11,8 @@ import torch
 
 from napari_harmony.engine.settings import Precision
 
-Said, T = TypeVar("Said"), TypeVar("T")
+Said = TypeVar("Said")
+T = TypeVar("T")
 
 _PRECISION: ContextVar[Precision] = ContextVar("precision", default="auto")
 

@@ -295,8 +295,9 @@ class HarmonyWidget(Dock):
     def settings(self) -> Settings:
         """What a run is started with: the form, and what napari's preferences say of memory."""
         chosen = preferences()
-        of_memory = {"batch_memory": chosen.batch_memory, "memory": chosen.memory, "cache": chosen.cache_folder}
-        return replace(self.form.settings, **of_memory)
+        return replace(
+            self.form.settings, batch_memory=chosen.batch_memory, memory=chosen.memory, cache=chosen.cache_folder
+        )
 
     def _request(self, action: Action) -> Request | None:
         data, layer = self.session.data, self.session.layer
