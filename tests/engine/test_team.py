@@ -78,6 +78,12 @@ def test_a_training_is_that_of_one_process(both: list[dict[str, Tensor]]) -> Non
         assert float((found[name] - value).abs().float().median()) < 1e-5, name
 
 
+def test_a_search_of_subtomograms_is_that_of_one_process(both: list[dict[str, Tensor]]) -> None:
+    found = of("searched", both[0])
+    for name, value in team_worker.searched(ALONE).items():
+        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-3)
+
+
 def test_a_network_keeps_its_own_normalisations() -> None:
     network = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
     own, names = network[1], list(network.state_dict())

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import volume_data
 from engine_data import draw
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -17,6 +18,11 @@ from napari_harmony.engine.processes import Place, form_team
 from napari_harmony.engine.shared_norm import shared_norms
 from napari_harmony.engine.team import Team
 from napari_harmony.engine.train import TrainSettings, train
+from napari_harmony.engine.volumes.discovery import Search
+from napari_harmony.engine.volumes.plans import NEARBY, Stage
+from napari_harmony.engine.volumes.search import maximise
+from napari_harmony.engine.volumes.shared import within
+from napari_harmony.engine.work import finish
 from napari_harmony.errors import TeamBroken
 from napari_harmony.models import ModelCard
 from napari_harmony.objectives import SeedPoses
@@ -103,7 +109,19 @@ def trained(team: Team) -> dict[str, Tensor]:
             return {"losses": torch.tensor(losses), **{k: v.clone() for k, v in stop.value.state_dict().items()}}
 
 
-PARTS: tuple[Callable[[Team], dict[str, Tensor]], ...] = (messages, normalised, trained)
+def searched(team: Team) -> dict[str, Tensor]:
+    """Subtomograms near their true poses, and what they add up to."""
+    data, truth = volume_data.prepared(24), volume_data.true_poses(volume_data.subtomograms(24).truth)
+    rows = torch.arange(23)  # shares of different size
+    search = Search(data.subset(rows), torch.Generator(), ("rotation", "translation"), team=team)
+    start = within(truth, slice(0, 23))
+    seen = search.data(5.0)
+    sums = search.sums(seen, start, 3)
+    found = finish(search.expect(seen, maximise(sums, search.mask), Stage(5.0, 20.0, 1, NEARBY), start))
+    return {"grids": sums.grids, "share": sums.share, "particle": found.particle, "score": found.class_score}
+
+
+PARTS: tuple[Callable[[Team], dict[str, Tensor]], ...] = (messages, normalised, trained, searched)
 
 
 def main() -> None:

@@ -42,6 +42,10 @@ class Pace:
     slowness: dict[str, float]
     known: bool
 
+    def among(self, processes: int) -> dict[str, float]:
+        """``slowness`` where so many processes share what is slow or fast by the device."""
+        return {word: times / processes if word else times for word, times in self.slowness.items()}
+
 
 def cache_file() -> Path:
     """Where it is kept."""

@@ -84,8 +84,7 @@ class Run:
 
     def _expect(self, task: Task, classes: int | None = None) -> None:
         """Tell the clock how long the stages of a task should take; ``classes`` are those of a model."""
-        slowness = {word: times / (self.team.size if word else 1) for word, times in self.pace.slowness.items()}
-        self.clock.weights = expected(self.particles, self.settings, task, classes, slowness)
+        self.clock.weights = expected(self.particles, self.settings, task, classes, self.pace.among(self.team.size))
 
     def read(self) -> Generator[Event, None, Prepared]:
         """Prepare the particles, in an order of their own, so that their order in the file does not matter."""

@@ -16,6 +16,7 @@ from napari_harmony.engine.events import Preview
 from napari_harmony.engine.halves import Agreement, judged
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.subsets import split as split_halves
+from napari_harmony.engine.team import ALONE, Team
 from napari_harmony.engine.volumes.classes import fair_scores, split
 from napari_harmony.engine.volumes.counts import EXPECTED_CLASSES, Problem
 from napari_harmony.engine.volumes.frames import laid, onto_classes, onto_references
@@ -30,13 +31,13 @@ from napari_harmony.engine.volumes.search import (
     Shifts,
     Sums,
     Templates,
-    accumulate,
     expect_everywhere,
     expect_near,
     maximise,
     shift_ball,
 )
 from napari_harmony.engine.volumes.seeding import seed_templates
+from napari_harmony.engine.volumes.shared import shared_expect, shared_sums
 from napari_harmony.engine.volumes.start import Anchors
 from napari_harmony.engine.volumes.symmetry import Symmetry, axes_of
 from napari_harmony.engine.work import StagedWork, Work, named, portion, shares
@@ -55,7 +56,9 @@ class Search:
         symmetry: str = "C1",
         references: References | None = None,
         enough: Enough | None = None,
+        team: Team = ALONE,
     ) -> None:
+        self.team = team
         self.prepared, self.generator, self.transforms = prepared, generator, transforms
         self.enough = enough or Enough()
         self.anchors, self.symmetry = anchors, Symmetry.of(symmetry, prepared.energy.device)
@@ -77,12 +80,12 @@ class Search:
     def part(self, rows: torch.Tensor) -> Search:
         """The search on some of the particles."""
         anchors = None if self.anchors is None else self.anchors.subset(rows)
-        also = (self.symmetry.name, self.references, self.enough)
+        also = (self.symmetry.name, self.references, self.enough, self.team)
         return Search(self.prepared.subset(rows), self.generator, self.transforms, anchors, *also)
 
     def sums(self, data: Observations, posterior: Posterior, classes: int) -> Sums:
         """What the particles say of each class, its symmetry heeded."""
-        return accumulate(data, posterior, classes, self.symmetry.group)
+        return shared_sums(self.team, data, posterior, classes, self.symmetry.group)
 
     def average(self, data: Observations, posterior: Posterior, classes: int) -> Templates:
         """The averages of the classes as templates."""
@@ -116,14 +119,24 @@ class Search:
 
     def expect(self, data: Observations, templates: Templates, stage: Stage, near: Posterior | None) -> Work[Posterior]:
         """One expectation step."""
+
+        def look(data: Observations, near: Posterior | None, anchors: Anchors | None) -> Work[Posterior]:
+            return self._expect(data, templates, stage, near, anchors)
+
+        return (yield from shared_expect(self.team, data, near, self.anchors, look))
+
+    def _expect(
+        self, data: Observations, templates: Templates, stage: Stage, near: Posterior | None, anchors: Anchors | None
+    ) -> Work[Posterior]:
+        """One expectation step of particles with these anchors."""
         shifts = self.shifts(data, near is not None and stage.where != EVERYWHERE)
         if stage.where == NEARBY and near is not None:
-            turns, anchored = self.turns(stage.step), self.anchors is not None
-            work = expect_near(data, templates, near, turns, shifts, of_reference=anchored, bound=self.anchors)
+            turns, anchored = self.turns(stage.step), anchors is not None
+            work = expect_near(data, templates, near, turns, shifts, of_reference=anchored, bound=anchors)
             return (yield from work)
-        if self.anchors is not None:
+        if anchors is not None:
             shift = near.best().shift if near is not None and stage.where == ALL_ROTATIONS else None
-            return (yield from self.expect_anchored(data, templates, self.anchors, stage.step, shifts, shift))
+            return (yield from self.expect_anchored(data, templates, anchors, stage.step, shifts, shift))
         centre = torch.zeros(len(data), 3, device=self.device)
         if stage.where == ALL_ROTATIONS and near is not None:
             centre = near.best().shift
@@ -178,7 +191,7 @@ class Search:
         known = self.anchors is not None or self.references is not None or "rotation" not in self.transforms
         if known or len(self.symmetry) == 1:
             return (yield from self.explore(classes, stages))
-        plain = Search(self.prepared, self.generator, self.transforms, enough=self.enough)
+        plain = Search(self.prepared, self.generator, self.transforms, enough=self.enough, team=self.team)
         found = yield from portion(plain.explore(classes, stages), 0.0, 0.7)
         self.sigma = plain.sigma
         data = self.data(stages[0].limit)
@@ -271,7 +284,7 @@ class Search:
             after = yield from portion(self.expect(data, templates, stage, posterior), begin, end)
             # A split is first tried out: half-way classes are only dropped once they moved.
             scores = fair_scores(data, posterior, after, sums, templates)
-            kept = list(range(left)) if divide else eliminate(scores, classes)
+            kept = list(range(left)) if divide else self.team.of_first(eliminate(scores, classes))
             posterior, left = centred(relabel(after, kept), len(kept), self.symmetry), len(kept)
             yield self.preview(templates, after, number)
         return posterior, left

@@ -11,6 +11,7 @@ import torch
 from napari_harmony.engine.geometry import Geometry
 from napari_harmony.engine.learning import cluster_content, content_mixture
 from napari_harmony.engine.settings import Settings
+from napari_harmony.engine.team import ALONE, Team
 from napari_harmony.engine.volumes.assembly import Findings
 from napari_harmony.engine.volumes.counts import PROPOSED
 from napari_harmony.engine.volumes.plans import NETWORK_BOX, epochs
@@ -113,16 +114,16 @@ def seeds_from(posterior: Posterior, junk: torch.Tensor, templates: torch.Tensor
     return SeedVolumes(pose, trust if trust.any() else best.weight, best.label, regridded(templates, box))
 
 
-def propose(model: HarmonyModel, prepared: Prepared) -> Work[VolumeProposals]:
+def propose(model: HarmonyModel, prepared: Prepared, team: Team = ALONE) -> Work[VolumeProposals]:
     """Content and pose hypotheses for every particle, in one pass."""
     assert isinstance(model.network, VolumePoseNetwork)
     network, device = model.network.to(prepared.energy.device), prepared.energy.device
-    parts, batch = [], 256
-    for start in range(0, len(prepared), batch):
-        rows = torch.arange(start, min(start + batch, len(prepared)), device=device)
+    parts, batch, mine = [], 256, team.share(len(prepared))
+    for start in range(mine.start, mine.stop, batch):
+        rows = torch.arange(start, min(start + batch, mine.stop), device=device)
         parts.append(network.propose(*network_input(prepared.subset(rows), model.card)))
-        yield min(1.0, (start + batch) / len(prepared))
-    return join_volume_proposals(parts)
+        yield min(1.0, (start + batch - mine.start) / (mine.stop - mine.start))
+    return team.gather(join_volume_proposals(parts))
 
 
 def proposed(proposals: VolumeProposals, classes: int, scale: float, hypotheses: int = PROPOSED) -> Posterior:

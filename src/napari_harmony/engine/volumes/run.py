@@ -6,6 +6,7 @@ import threading
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,8 +47,16 @@ from napari_harmony.engine.volumes.prepare import Prepared, prepare
 from napari_harmony.engine.volumes.references import References, load_references
 from napari_harmony.engine.volumes.refine import Refined, refine
 from napari_harmony.engine.volumes.saved import load_discovery, save_discovery
-from napari_harmony.engine.volumes.search import Posterior, Templates, filtered, signal_variance, with_poses
-from napari_harmony.engine.volumes.start import Start, start_of
+from napari_harmony.engine.volumes.search import (
+    Observations,
+    Posterior,
+    Templates,
+    filtered,
+    signal_variance,
+    with_poses,
+)
+from napari_harmony.engine.volumes.shared import shared_refine
+from napari_harmony.engine.volumes.start import Anchors, Start, start_of
 from napari_harmony.engine.work import Work, portion
 from napari_harmony.errors import InputError
 from napari_harmony.models import HarmonyModel, VolumeProposals
@@ -74,21 +83,18 @@ class VolumeRun:
         enough: threading.Event | None = None,
         team: Team = ALONE,
     ) -> None:
-        if team.size > 1:
-            raise InputError(f"{name_of(particles)}: subtomograms are computed by one process; leave out --devices.")
-        self.team = team
-        self.particles, self.settings = particles, settings
+        self.particles, self.settings, self.team = particles, settings, team
         self.folder, self.resume = checkpoint, resume
-        self.device = choose_device(settings.device)
+        self.device = team.device or choose_device(settings.device)
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.pace = pace_of(self.device.type)
         self.clock = Clock({}, ALIKE, self.pace.known)
         self.traces = Traces(addition.name for addition in settings.additions)
-        self.enough = Enough(enough)
+        self.enough = Enough(enough, team)
 
     def _expect(self, task: Task, classes: int | None = None) -> None:
         """Tell the clock how long the stages of a task should take; ``classes`` are those of a model."""
-        self.clock.weights = expected(self.particles, self.settings, task, classes, self.pace.slowness)
+        self.clock.weights = expected(self.particles, self.settings, task, classes, self.pace.among(self.team.size))
 
     def fit(self) -> Generator[Event, None, tuple[Result, HarmonyModel]]:
         """Classes and poses from nothing, and a network that has learned them."""
@@ -104,7 +110,7 @@ class VolumeRun:
             usable = start.placed(usable)
         anchors = start.anchors if start is not None else None
         references = self._references(usable)
-        also = (anchors, self.settings.symmetry, references, self.enough)
+        also = (anchors, self.settings.symmetry, references, self.enough, self.team)
         search = Search(usable, self.generator, self.settings.transforms, *also)
         warnings = yield from self._check_references(search)
         found = yield from self._discover(search)
@@ -132,7 +138,7 @@ class VolumeRun:
         """The particles on the classes of a model, whose averages and proposals are given too."""
         search = self._search(usable)
         templates = model_templates(model, usable, name_of(self.particles))
-        proposals = yield from self.clock.follow("proposing", propose(model, usable))
+        proposals = yield from self.clock.follow("proposing", propose(model, usable, self.team))
         near = proposed(proposals, len(templates), usable.geometry.box / model.card.box)
         posterior = yield from self.clock.follow("searching", self._place(search, templates, near))
         junk = torch.zeros(len(usable), dtype=torch.bool)
@@ -141,7 +147,7 @@ class VolumeRun:
     def _search(self, usable: Prepared) -> Search:
         """The search over all orientations, without references."""
         transforms, symmetry = self.settings.transforms, self.settings.symmetry
-        return Search(usable, self.generator, transforms, symmetry=symmetry, enough=self.enough)
+        return Search(usable, self.generator, transforms, symmetry=symmetry, enough=self.enough, team=self.team)
 
     def _place(self, search: Search, templates: Templates, near: Posterior) -> Work[Posterior]:
         """Classes and poses on given templates: near what the network says and on a grid, whichever fits better."""
@@ -196,11 +202,12 @@ class VolumeRun:
         templates = search.average(usable.data, found.posterior, classes).volumes
         card = volume_card(usable.geometry, self.settings, classes, len(usable))
         seeds = seeds_from(found.posterior, found.junk, templates, card.box)
-        state = training_state(self.folder, self.resume)
+        state = training_state(self.folder, self.resume, self.team)
         data = network_input(usable, card)
-        work = train_network(*data, card, seeds, self.device, state, traces=self.traces, enough=self.enough)
+        more: dict[str, Any] = {"traces": self.traces, "enough": self.enough, "team": self.team}
+        work = train_network(*data, card, seeds, self.device, state, **more)
         model = yield from self.clock.follow("training", work)
-        proposals = yield from self.clock.follow("proposing", propose(model, usable))
+        proposals = yield from self.clock.follow("proposing", propose(model, usable, self.team))
         return model, proposals
 
     def _fit_published(
@@ -208,17 +215,17 @@ class VolumeRun:
     ) -> Generator[Event, None, tuple[Result, HarmonyModel]]:
         """The published objective as it stands: the network alone gives poses and content."""
         card = volume_card(usable.geometry, self.settings, self.settings.classes or 1, len(usable))
-        state = training_state(self.folder, self.resume)
+        state = training_state(self.folder, self.resume, self.team)
         work = train_network(
-            *network_input(usable, card), card, None, self.device, state, BATCH_2022, enough=self.enough
+            *network_input(usable, card), card, None, self.device, state, BATCH_2022, enough=self.enough, team=self.team
         )
         model = yield from self.clock.follow("training", work)
-        proposals = yield from self.clock.follow("proposing", propose(model, usable))
+        proposals = yield from self.clock.follow("proposing", propose(model, usable, self.team))
         content = proposals.content_mean.cpu().numpy()
         posterior = grouped(proposals, content, self.settings, usable.geometry.box / card.box)
         # A search that may neither turn nor shift leaves every particle where the network has put it.
         contrast = tuple(name for name in self.settings.transforms if name == "contrast")
-        search = Search(usable, self.generator, contrast)
+        search = Search(usable, self.generator, contrast, team=self.team)
         found = Discovery(posterior, (), None, torch.zeros(len(usable), dtype=torch.bool), search.sigma)
         findings = yield from self.clock.follow("averaging", self._finish(search, rows, found))
         findings = replace(findings, content=content)
@@ -229,10 +236,12 @@ class VolumeRun:
         provenance = {
             "device": describe_device(self.device),
             "objective": self.settings.objective,
+            "processes": self.team.size,
             "references": list(self.settings.references),
         }
         result = assemble(prepared, findings, self.settings, self.particles.pixel_size, provenance)
-        result = yield from self.clock.follow("measuring leakage", with_insight(result, self.traces))
+        if self.team.first:  # the others are done
+            result = yield from self.clock.follow("measuring leakage", with_insight(result, self.traces))
         seconds = {stage: round(seconds, 2) for stage, seconds in self.clock.seconds.items()}
         warnings = [*result.warnings, *self.enough.warnings]
         return replace(result, summary={**result.summary, "seconds": seconds, "warnings": warnings})
@@ -275,13 +284,14 @@ class VolumeRun:
     def _discover(self, search: Search) -> Generator[Event, None, Discovery]:
         """The search, or what an interrupted run had found."""
         saved = self.folder / "volumes.safetensors" if self.folder is not None else None
-        if saved is not None and saved.exists():
+        if saved is not None and self.team.agreed(saved.exists()):
             if self.resume:
                 return load_discovery(saved, search)
-            saved.unlink()
+            if self.team.first:
+                saved.unlink()
         work = discover(search, self.settings.classes, self.plan)
         found = yield from self.clock.follow("searching half 1 of 2", work)
-        if saved is not None and not self.enough.warnings:
+        if saved is not None and self.team.first and not self.enough.warnings:
             # A run that goes on later searches to the end.
             save_discovery(saved, found)
         return found
@@ -325,18 +335,20 @@ class VolumeRun:
         energy = 2 * search.prepared.energy[:, : int(data.band.shell.max()) + 1].sum(1)
         move = "translation" in transforms and search.geometry.max_shift > 0
         free = torch.tensor(3 * ["rotation" in transforms] + 3 * [move], dtype=torch.float32, device=self.device)
-        return (
-            yield from refine(
+
+        def look(data: Observations, best: Posterior, anchors: Anchors | None, rows: slice) -> Work[Refined]:
+            return refine(
                 data,
                 templates,
                 best.label,
                 best.rotation,
                 best.shift,
-                energy,
+                energy[rows],
                 sigma,
                 free=free,
                 free_contrast="contrast" in transforms,
                 free_scale="scale" in transforms,
-                bound=search.anchors,
+                bound=anchors,
             )
-        )
+
+        return (yield from shared_refine(self.team, data, best, search.anchors, look))

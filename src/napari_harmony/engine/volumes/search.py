@@ -50,11 +50,11 @@ class Observations:
     def __len__(self) -> int:
         return len(self.matched)
 
-    def subset(self, rows: torch.Tensor) -> Observations:
-        """Some of the particles."""
+    def subset(self, rows: torch.Tensor | slice) -> Observations:
+        """Some of the particles; consecutive ones are not copied."""
         return replace(self, matched=self.matched[rows], power=self.power_of(rows))
 
-    def power_of(self, rows: torch.Tensor) -> torch.Tensor:
+    def power_of(self, rows: torch.Tensor | slice) -> torch.Tensor:
         """Power of some particles, (len(rows), m), or the one row (1, m) that all share."""
         return self.power if len(self.power) == 1 else self.power[rows]
 

@@ -45,7 +45,7 @@ class Anchors:
     def __len__(self) -> int:
         return len(self.rotation)
 
-    def subset(self, rows: torch.Tensor) -> Anchors:
+    def subset(self, rows: torch.Tensor | slice) -> Anchors:
         """Those of some particles."""
         return replace(self, rotation=self.rotation[rows])
 
