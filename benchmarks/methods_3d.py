@@ -26,24 +26,38 @@ _COARSE, _FINE, _LAST = (6.0, 12.0), (10.0, 4.0, 9.0), 14.0
 _ITERATIONS = 25
 
 
-def harmony(case: Case3D, seed: int, options: Options, objective: str = "harmony") -> Run:
+def harmony(case: Case3D, seed: int, options: Options, objective: str = "harmony", model: str = "") -> Run:
     """The package itself, by its command line with the number of classes given."""
     from napari_harmony.outputs import load_output
 
-    out = case.folder / f"{objective}_s{seed}"
+    name = model or objective
+    out = case.folder / f"{name}_s{seed}"
     shutil.rmtree(out, ignore_errors=True)
     executable = Path(sys.executable).with_name("napari-harmony")
     command = [str(executable), "align", "particles.star", "-o", str(out)]
     command += ["--classes", str(case.classes), "--seed", str(seed), "--objective", objective]
+    command += ["--model", model] if model else []
     command += options.extra_arguments
-    figures = run_timed(command, case.folder, case.folder / f"{objective}_s{seed}_run")
+    figures = run_timed(command, case.folder, case.folder / f"{name}_s{seed}_run")
     result = load_output(out)
-    return Run(objective, seed, result.table, result.averages).with_timing(figures)
+    return Run(name, seed, result.table, result.averages).with_timing(figures)
 
 
 def harmony_2022(case: Case3D, seed: int, options: Options) -> Run:
     """The objective published in 2022, in the same command line."""
     return harmony(case, seed, options, objective="harmony-2022")
+
+
+def bundled(case: Case3D, seed: int, options: Options) -> Run:
+    """The package itself, started from the model that comes with it."""
+    return harmony(case, seed, options, model="bundled")
+
+
+def bundled_network(case: Case3D, seed: int, options: Options) -> Run:
+    """One pass of the model that comes with the package, which has seen none of the contents."""
+    from napari_harmony.library import bundled_model
+
+    return network_3d.zero_shot(case, seed, bundled_model(3))
 
 
 def network(case: Case3D, seed: int, options: Options) -> Run:
@@ -189,6 +203,8 @@ def naive(case: Case3D, seed: int, options: Options) -> Run:
 METHODS: dict[str, Callable[[Case3D, int, Options], Run]] = {
     "harmony": harmony,
     "harmony-2022": harmony_2022,
+    "bundled": bundled,
+    "bundled-network": bundled_network,
     "network": network,
     "network-held-out": network_held_out,
     "relion": relion,

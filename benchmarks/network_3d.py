@@ -12,6 +12,7 @@ import torch
 from cases import Run
 from cases_3d import Case3D
 from napari_harmony.analysis import metrics_3d
+from napari_harmony.engine.adapt import groups_of
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.volumes.learning import network_samples
 from napari_harmony.engine.volumes.prepare import Prepared, prepare
@@ -47,14 +48,30 @@ def held_out(case: Case3D, other: Case3D, seed: int, folder: Path) -> Run:
     return Run("network-held-out", seed, extra=scores, note=note)
 
 
+def zero_shot(case: Case3D, seed: int, folder: Path) -> Run:
+    """A model for any subtomograms, as it comes: poses from one pass, classes from groups of its content codes."""
+    model = HarmonyModel.load(folder)
+    proposals = proposed(model, finish(prepare(case.particles, Settings(), torch.device("cpu"))))
+    classes = groups_of(proposals.content_mean, case.classes, seed).numpy()
+    # lengths on the card mean nothing: the network sees the box, whatever it measures
+    table = _table(proposals, classes, case.particles.box / model.card.box)
+    return Run("bundled-network", seed, table, note="one pass of the bundled model, no search, nothing learned")
+
+
 def table_of(model: HarmonyModel, particles: Particles) -> pd.DataFrame:
     """Class from the content code, pose of the likeliest hypothesis, origins in voxels of the particles."""
     proposals = proposed(model, finish(prepare(particles, Settings(), torch.device("cpu"))))
     assert model.mixture is not None
+    classes = classes_of(proposals.content_mean, model.mixture)
+    return _table(proposals, classes, model.card.pixel_size / particles.pixel_size)
+
+
+def _table(proposals: VolumeProposals, classes: np.ndarray, scale: float) -> pd.DataFrame:
+    """Of the likeliest poses, and classes (n,) from 0; ``scale``: voxels of the particles per one of the network."""
     angles, origin = proposals.best.to_relion()
-    table = pd.DataFrame({"class_number": classes_of(proposals.content_mean, model.mixture) + 1})
+    table = pd.DataFrame({"class_number": classes + 1})
     table[metrics_3d.ANGLES] = angles.numpy()
-    table[metrics_3d.ORIGINS] = origin.numpy() * (model.card.pixel_size / particles.pixel_size)
+    table[metrics_3d.ORIGINS] = origin.numpy() * scale
     return table
 
 

@@ -34,7 +34,7 @@ from pretraining.volumes_lesson import teach
 HARD, FROZEN = 0.3, 0.8
 #: Share of the training in which poses are looked at from a part of the grid only, which is quicker, and how many
 #: rotations that part is one of.
-THINNED, PART = 0.97, 4
+THINNED, PART = 0.99, 4
 STATE, LOG = "volumes.safetensors", "volumes.jsonl"
 
 
@@ -42,7 +42,7 @@ STATE, LOG = "volumes.safetensors", "volumes.jsonl"
 class Course:
     """Everything that decides the weights."""
 
-    steps: int = 9500
+    steps: int = 9000
     seed: int = 0
     content: int = 16
     learning_rate: float = 2e-3

@@ -57,14 +57,28 @@ def model(case: cases_3d.Case3D) -> HarmonyModel:
     return model
 
 
-def test_a_network_that_knows_the_truth_scores_as_such(
-    case: cases_3d.Case3D, model: HarmonyModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def omniscient(case: cases_3d.Case3D, model: HarmonyModel) -> VolumeProposals:
+    """What a network says that knows the truth."""
     angles, origin = (torch.as_tensor(case.truth[names].to_numpy()).float() for names in (ANGLES, ORIGINS))
     pose = Pose3D.from_relion(angles, origin).on_grid(model.card.box / BOX)
     content = torch.zeros(COUNT, model.card.content)
     content[:, 0] = torch.as_tensor(case.truth["content"].to_numpy()) * 2.0 - 1.0
-    known = VolumeProposals(content, content, pose.each(lambda field: field[:, None]), torch.zeros(COUNT, 1))
+    return VolumeProposals(content, content, pose.each(lambda field: field[:, None]), torch.zeros(COUNT, 1))
+
+
+def test_the_bundled_model_is_scored_without_classes_of_its_own(
+    case: cases_3d.Case3D, model: HarmonyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = omniscient(case, model)
+    monkeypatch.setattr(VolumeNetwork, "propose", lambda *given, **more: known)
+    scores = cases_3d.score(case, network_3d.zero_shot(case, 0, case.folder / "harmony_s0"))
+    assert scores["accuracy"] == 1 and scores["rotation_median"] < 0.1 and scores["shift_median"] < 0.01
+
+
+def test_a_network_that_knows_the_truth_scores_as_such(
+    case: cases_3d.Case3D, model: HarmonyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = omniscient(case, model)
     monkeypatch.setattr(VolumeNetwork, "propose", lambda *given, **more: known)
     table = network_3d.table_of(model, case.particles)
     np.testing.assert_allclose(table[ORIGINS], case.truth[ORIGINS], atol=1e-3)
