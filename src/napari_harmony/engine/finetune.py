@@ -93,13 +93,14 @@ class VolumeFineTuning(VolumeRun):
             card,
             volume_learning.seeds_from(found.posterior, found.junk, volumes, card.box),
             self.device,
-            training_state(self.folder, self.resume),
+            training_state(self.folder, self.resume, self.team),
             traces=self.traces,
             enough=self.enough,
             start=model.network,
+            team=self.team,
         )
         tuned = yield from self.clock.follow("training", work)
-        proposals = yield from self.clock.follow("proposing", volume_learning.propose(tuned, usable))
+        proposals = yield from self.clock.follow("proposing", volume_learning.propose(tuned, usable, self.team))
         findings = yield from self.clock.follow("refining poses", self._finish(search, rows, found))
         content = proposals.content_mean.cpu().numpy()
         findings = replace(findings, content=content, numbered=True)

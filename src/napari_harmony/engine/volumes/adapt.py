@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from copy import deepcopy
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -64,13 +65,13 @@ class VolumeAdapting(VolumeRun):
         self._expect_adapting()
         warm_up()
         prepared, usable, rows = yield from self._read()
-        proposals = yield from self.clock.follow(LOOKING, propose(general, usable))
+        proposals = yield from self.clock.follow(LOOKING, propose(general, usable, self.team))
         search = self._started(usable, proposals, usable.geometry.box / general.card.box)
         found = yield from self._discover(search)
         card = adapted_card(general.card, usable, self.settings, found.posterior.class_score.shape[1])
         work = self._taught(search, found, general, card, proposals)
         model = yield from self.clock.follow("training", work)
-        proposals = yield from self.clock.follow("proposing", propose(model, usable))
+        proposals = yield from self.clock.follow("proposing", propose(model, usable, self.team))
         findings = yield from self.clock.follow("refining poses", self._finish(search, rows, found))
         findings = replace(findings, content=proposals.content_mean.cpu().numpy())
         result = yield from self._result(prepared, findings)
@@ -85,9 +86,8 @@ class VolumeAdapting(VolumeRun):
         """The search: from what the network says, where it has a say."""
         if self.settings.symmetry != "C1":
             return self._search(usable)
-        return StartedSearch(usable, self.generator, self.settings.transforms, enough=self.enough).from_what_is_seen(
-            proposals.content_mean, proposed(proposals, 1, scale)
-        )
+        search = StartedSearch(usable, self.generator, self.settings.transforms, enough=self.enough, team=self.team)
+        return search.from_what_is_seen(proposals.content_mean, proposed(proposals, 1, scale))
 
     def _taught(
         self, search: Search, found: Discovery, general: HarmonyModel, card: ModelCard, proposals: VolumeProposals
@@ -102,11 +102,9 @@ class VolumeAdapting(VolumeRun):
         if card.epochs == 0:
             yield 1.0
             return HarmonyModel(network, card)
-        state, data = training_state(self.folder, self.resume), network_input(usable, card)
-        work = train_network(
-            *data, card, seeds, self.device, state, traces=self.traces, enough=self.enough, start=network
-        )
-        return (yield from work)
+        state, data = training_state(self.folder, self.resume, self.team), network_input(usable, card)
+        more: dict[str, Any] = {"traces": self.traces, "enough": self.enough, "team": self.team, "start": network}
+        return (yield from train_network(*data, card, seeds, self.device, state, **more))
 
     def _expect_adapting(self) -> None:
         """Tell the clock how long the stages should take."""
@@ -134,7 +132,8 @@ class StartedSearch(Search):
 
     def part(self, rows: torch.Tensor) -> Search:
         """The search on some of the particles, which begins in the same way."""
-        some = StartedSearch(self.prepared.subset(rows), self.generator, self.transforms, enough=self.enough)
+        mine = self.prepared.subset(rows)
+        some = StartedSearch(mine, self.generator, self.transforms, enough=self.enough, team=self.team)
         return some.from_what_is_seen(self.codes[rows], chosen(self.poses, rows))
 
     def explore(self, classes: int, stages: tuple[Stage, ...]) -> Work[Posterior]:
