@@ -12,6 +12,7 @@ import pytest
 import torch
 from volume_data import rotation_errors, subtomograms, true_poses
 
+from napari_harmony.additions import additions_of
 from napari_harmony.engine import api
 from napari_harmony.engine.adapt import LOOKING
 from napari_harmony.engine.events import Done, Event, Progress
@@ -132,6 +133,8 @@ def test_a_posterior_of_some_particles_is_in_their_order() -> None:
     [
         ({"transforms": ("translation", "contrast")}, "looks for rotation"),
         ({"start": "input"}, "search from nothing"),
+        ({"objective": "harmony-2022"}, "knows nothing of harmony-2022"),
+        ({"additions": additions_of("loocc")}, "trained without additions"),
         ({"references": ("a.mrc",)}, "references"),
     ],
 )

@@ -186,6 +186,10 @@ def check_adaptable(run: VolumeRun, card: ModelCard) -> None:
     run.settings.check_model()
     if not (card.general and card.guided and card.dimensions == 3):
         raise InputError("The model is not one for any subtomograms: choose 'bundled', or none.")
+    if run.settings.objective != "harmony":
+        raise InputError(
+            f"objective: the bundled model knows nothing of {run.settings.objective}; leave one of them out."
+        )
     if run.settings.additions:
         raise InputError("with: the bundled model was trained without additions; leave them out, or train without it.")
     missing = [name for name in ("rotation", "translation") if name not in run.settings.transforms]
