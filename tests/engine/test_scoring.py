@@ -72,7 +72,7 @@ def test_coarse_products_choose_and_exact_ones_decide() -> None:
     assert float(exact.log_evidence.min()) > 500
     # Rounding of the coefficients averages out, but for now and then a neighbouring shift.
     assert float((coarse.log_evidence / exact.log_evidence - 1).abs().median()) < 3e-3
-    torch.testing.assert_close(coarse.class_score, exact.class_score, rtol=0.02, atol=20.0)
+    torch.testing.assert_close(coarse.class_score, exact.class_score, rtol=0.05, atol=20.0)
 
 
 def test_a_batch_takes_no_more_than_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
