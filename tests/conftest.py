@@ -44,6 +44,7 @@ def own_library(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPa
     """Each test begins with an empty model library and no settings of an earlier run."""
     folder = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("NAPARI_HARMONY_MODELS", str(folder / "models"))
+    monkeypatch.setattr("napari_harmony.library.BUNDLED", folder / "bundled")
     monkeypatch.setattr("napari_harmony.widgets._remembered.remembered_file", lambda: folder / "last-run.json")
 
 

@@ -162,7 +162,7 @@ def pretrain(course: Course, folder: Path, device: str = "cpu", every: int = 200
     return training.network.eval()
 
 
-def export(folder: Path, target: Path, facts: dict[str, str]) -> None:
+def export(folder: Path, target: Path, facts: dict[str, str], hardware: str = "one core of a CPU") -> None:
     """Write the network of the state in ``folder`` as a model for any images; ``facts`` go onto its card."""
     entries = json.loads((folder / "images.course.json").read_text())
     course = Course(**{**entries, "layout": Layout(**entries["layout"])})
@@ -177,7 +177,7 @@ def export(folder: Path, target: Path, facts: dict[str, str]) -> None:
         "Data": f"{state.epoch * batch:,} simulated images of {course.particles + state.epoch:,} made-up particles; "
         "no measured density",
         "Training": f"{state.epoch:,} steps of {batch} images, seed {course.seed}, "
-        f"{log[-1]['seconds'] / 60:.0f} minutes",
+        f"{log[-1]['seconds'] / 60:.0f} minutes on {hardware}",
         **facts,
     }
     card = ModelCard(

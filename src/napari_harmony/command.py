@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from napari_harmony.engine.settings import Settings
 from napari_harmony.errors import InputError
+from napari_harmony.models.bundled import WORD, is_bundled
 from napari_harmony.particles.wedge import TiltRange
 from napari_harmony.sizes import size_text
 
@@ -55,7 +56,7 @@ def command_line(
     """
     words = [PROGRAM, action, str(source), "-o", str(out)]
     if model is not None:
-        words += ["--model", str(model), *(["--rescale"] if rescale else [])]
+        words += ["--model", WORD if is_bundled(model) else str(model), *(["--rescale"] if rescale else [])]
     if pixel_size is not None:
         words += ["--pixel-size", _number(pixel_size)]
     if tilt_range is not None:

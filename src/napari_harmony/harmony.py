@@ -12,6 +12,7 @@ from napari_harmony.additions import additions_of
 from napari_harmony.engine.events import Done, Event
 from napari_harmony.engine.settings import Preset, Settings
 from napari_harmony.errors import HarmonyError, InferenceError, InputError
+from napari_harmony.models.bundled import WORD, bundled_model
 from napari_harmony.particles.dataset import Particles
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from napari_harmony.models import HarmonyModel
     from napari_harmony.results import Result
 
+#: A fit that begins with nothing.
+TRAIN = "train"
 Callback = Callable[[Event], object]
 #: What can be aligned: opened particles, a file, or an array of shape (n, box, box), or of subtomograms
 #: (n, box, box, box), with pixels of 1 angstrom.
@@ -50,6 +53,7 @@ class Harmony:
     cache : folder where they wait, "" for the user's cache folder
     references : of subtomograms: files of volumes that classes start from
     reference_lowpass : angstrom; finer detail of the references is not used
+    model : what a fit begins with: ``train`` for nothing, ``bundled`` for the package's own model for any particles
 
     Attributes
     ----------
@@ -85,6 +89,7 @@ class Harmony:
         symmetry: str = "C1",
         references: Sequence[str] = (),
         reference_lowpass: float = 60.0,
+        model: str = TRAIN,
         memory: int = Settings().memory,
         cache: Path | str = "",
     ) -> None:
@@ -103,6 +108,7 @@ class Harmony:
         self.symmetry = symmetry
         self.references = references
         self.reference_lowpass = reference_lowpass
+        self.model = model
         self.memory = memory
         self.cache = cache
 
@@ -111,7 +117,7 @@ class Harmony:
         """The parameters as the engine takes them; raises ``InputError`` for values that cannot be used."""
         return Settings(
             **{
-                **self.get_params(),
+                **{name: value for name, value in self.get_params().items() if name != "model"},
                 "transforms": tuple(self.transforms),
                 "references": tuple(map(str, self.references)),
                 "cache": str(self.cache),
@@ -136,7 +142,8 @@ class Harmony:
         """
         from napari_harmony.engine import api
 
-        done = _last(api.fit(_as_particles(particles), self.settings, enough=enough), callback)
+        opened = _as_particles(particles)
+        done = _last(api.fit(opened, self.settings, enough=enough, **self._begun(opened)), callback)
         self.model_: HarmonyModel = done.value
         return self
 
@@ -210,6 +217,16 @@ class Harmony:
             raise HarmonyError("This Harmony has no model yet; call fit, align or fit_align first.")
         return self.model_
 
+    def _begun(self, particles: Particles) -> dict[str, HarmonyModel]:
+        """The model that a fit starts from, if any, as the engine takes it."""
+        if self.model == TRAIN:
+            return {}
+        if self.model != WORD:
+            raise InputError(f"model: '{self.model}' is unknown; choose '{TRAIN}' or '{WORD}'.")
+        from napari_harmony.models import HarmonyModel
+
+        return {"model": HarmonyModel.load(bundled_model(particles.dimensions))}
+
     def _align(
         self,
         particles: Source,
@@ -221,7 +238,8 @@ class Harmony:
         from napari_harmony.engine import api
 
         opened = _as_particles(particles)
-        done = _last(api.align(opened, self.settings, model=model, enough=enough, rescale=rescale), callback)
+        start = {"model": model} if model is not None else {"model": None, **self._begun(opened)}
+        done = _last(api.align(opened, self.settings, enough=enough, rescale=rescale, **start), callback)
         if done.model is not None:
             self.model_ = done.model
         self.result_: Result = done.value

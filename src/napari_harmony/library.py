@@ -20,6 +20,7 @@ from platformdirs import user_data_path
 from psygnal import Signal
 
 from napari_harmony.errors import InputError
+from napari_harmony.models.bundled import BUNDLED, WORD
 from napari_harmony.models.card import ModelCard, model_files, read_card, read_weights
 from napari_harmony.models.fitness import ANGSTROM, mismatch, why_not_rescaled
 from napari_harmony.preferences import preferences
@@ -40,12 +41,10 @@ __all__ = [
     "why_not_rescaled",
 ]
 
-#: Models that came with the package.
-BUNDLED = Path(__file__).parent / "bundled"
 #: Names a folder of the library; it goes before napari's preferences, which the command line does not see.
 VARIABLE = "NAPARI_HARMONY_MODELS"
 #: Words that ``--model`` understands, and which therefore name no model.
-RESERVED = ("train", "bundled")
+RESERVED = ("train", WORD)
 _LONGEST_NAME = 80
 _FORBIDDEN = frozenset('/\\:*?"<>|')
 #: Names that Windows keeps for devices.
@@ -82,9 +81,9 @@ class Library:
 
     changed = Signal()
 
-    def __init__(self, folder: Path, bundled: Path = BUNDLED) -> None:
+    def __init__(self, folder: Path, bundled: Path | None = None) -> None:
         self.folder = folder
-        self.bundled = bundled
+        self.bundled = bundled or BUNDLED
 
     def entries(self) -> list[Entry]:
         """Every model, those of the package first, each by name; with cards and problems as the files are now."""

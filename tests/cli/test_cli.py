@@ -164,7 +164,7 @@ class TestBadInput:
             (["--pixel-size", "0"], "--pixel-size is 0"),
             (["--seed", "-1"], "--seed"),
             (["--seed", "x"], "--seed"),
-            (["--model", "bundled"], "this version has no bundled model yet"),
+            (["--model", "bundled", "--rescale"], "the bundled model takes particles of any pixel size"),
             (["--model", "nowhere"], "--model nowhere: there is no such file"),
             (["--no-such-option"], "--no-such-option"),
         ],

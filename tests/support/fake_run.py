@@ -61,6 +61,7 @@ class FakeCard:
     """The part of a model's card that others look at."""
 
     transforms: tuple[str, ...] = ("rotation", "translation")
+    general: bool = False
 
 
 @dataclass
@@ -103,6 +104,7 @@ class FakeEngine:
         resume: bool = False,
         enough: Flag | None = None,
         rescale: bool = False,
+        team: Any = None,
     ) -> Iterator[Event]:
         self.rescaled = rescale
         yield from self._work(particles, settings, model, checkpoint, resume)
@@ -120,6 +122,7 @@ class FakeEngine:
         enough: Flag | None = None,
         model: Any = None,
         rescale: bool = False,
+        team: Any = None,
     ) -> Iterator[Event]:
         self.rescaled = rescale
         yield from self._work(particles, settings, model, checkpoint, resume)

@@ -56,7 +56,9 @@ def align(
     model: Annotated[
         str,
         typer.Option(
-            metavar="FILE|NAME|train", help="A trained model, one of the library, or 'train' to fit one on the data."
+            metavar="FILE|NAME|bundled|train",
+            help="A trained model, one of the library, 'bundled' to start from one pretrained for any particles, or "
+            "'train' to fit one on the data alone.",
         ),
     ] = "train",
     output_format: options.Format = "star",

@@ -71,10 +71,10 @@ def _align(job: Job, crew: Crew) -> Result:
     asked, clock = job.asked, StageClock("reading")
     with _reporter_for(job, crew) as reporter, heeding_warnings(reporter) as heard:
         check_rescale(job)
-        model, settings = _load_model(job.model), asked.settings
-        if model is not None and asked.transforms is None:
-            settings = replace(settings, transforms=tuple(model.card.transforms))
         particles = load_particles(job.source, asked.pixel_size, asked.tilt_range)
+        model, settings = _load_model(job.model, particles.dimensions), asked.settings
+        if model is not None and asked.transforms is None and not model.card.general:
+            settings = replace(settings, transforms=tuple(model.card.transforms))
         if crew.first:
             check_target(job.target, files_of(particles))
         run, team = describe_run(particles, settings, model=job.model, tilt_range=asked.tilt_range), crew.meet()
@@ -109,8 +109,8 @@ def _train(job: Job, crew: Crew) -> Any:
     asked, clock = job.asked, StageClock("reading")
     with _reporter_for(job, crew) as reporter, heeding_warnings(reporter):
         check_rescale(job)
-        start, settings = _load_model(job.model), asked.settings
         particles = load_particles(job.source, asked.pixel_size, asked.tilt_range)
+        start, settings = _load_model(job.model, particles.dimensions), asked.settings
         run, team = describe_run(particles, settings, model=job.model, tilt_range=asked.tilt_range), crew.meet()
         checkpointed = _checkpointed(folder / names.CHECKPOINT, run, job, reporter, team)
         with checkpointed as checkpoint, _teller(reporter, checkpoint, team) as teller:
@@ -163,20 +163,18 @@ def check_rescale(job: Job) -> None:
     """Raise ``InputError`` where particles are to be rescaled to no model."""
     if job.asked.rescale and job.model == TRAIN:
         raise InputError("--rescale fits particles to a trained model: give one with --model, or leave it out.")
+    if job.asked.rescale and job.model == BUNDLED:
+        raise InputError("--rescale: the bundled model takes particles of any pixel size and box; leave it out.")
 
 
-def _load_model(word: str) -> Any:
-    """The model a run starts from: None to fit one on the data."""
+def _load_model(word: str, dimensions: int) -> Any:
+    """The model a run starts from: None to fit one on the data, which have so many ``dimensions``."""
     if word == TRAIN:
         return None
-    if word == BUNDLED:
-        raise InputError(
-            "--model bundled: this version has no bundled model yet; leave out --model to fit one on the data, "
-            "or give the folder of a trained one."
-        )
     from napari_harmony.models import HarmonyModel
+    from napari_harmony.models.bundled import bundled_model
 
-    return HarmonyModel.load(find_model(word))
+    return HarmonyModel.load(bundled_model(dimensions) if word == BUNDLED else find_model(word))
 
 
 def find_model(word: str) -> Path:

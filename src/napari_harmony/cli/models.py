@@ -52,6 +52,10 @@ def list_models(as_json: Annotated[bool, typer.Option("--json", help="Print one 
             answer(f"{entry.name:<{_WIDTH - 1}} broken: {entry.problem}")
             continue
         card = entry.card
+        if card.general:
+            things = "subtomograms" if card.dimensions == 3 else "images"
+            answer(f"{entry.name:<{_WIDTH - 1}} {card.dimensions}D, for any {things}: '--model bundled' starts from it")
+            continue
         source = (
             "comes with napari-harmony" if entry.bundled else f"trained on {card.trained_on or 'unknown particles'}"
         )

@@ -20,6 +20,11 @@ _TIPS = {
     "Classes": "How many class averages the model places particles on.",
     "Objective": "What the training made small.",
     "Started from": "The model that this training went on from.",
+    "For": "What the model can be used on.",
+    "Data": "What the model has seen.",
+    "Training": "How long the model was trained, and on what machine.",
+    "Figures": "How well it did on particles that it had not seen.",
+    "Limits": "What it is not good at.",
 }
 
 

@@ -82,7 +82,8 @@ class ModelChoice(QWidget):
         if self._last:
             self._add("the model of the last run", LAST, "The model that was trained on, or used for, these particles.")
         for entry in default_library().entries():
-            self._add_entry(entry)
+            if self._suits(entry):
+                self._add_entry(entry)
         if self._opened is not None:
             self._add_opened(self._opened)
         self._add("open a saved model...", OPEN, "Choose the model.json of a model that lies elsewhere.")
@@ -92,6 +93,12 @@ class ModelChoice(QWidget):
         if self.box.currentData() != before:
             self._on_index(self.box.currentIndex())
 
+    def _suits(self, entry: Entry) -> bool:
+        """Whether to offer a model: of those of the package, the one for particles like these."""
+        if not entry.bundled or entry.card is None or self._particles is None:
+            return True
+        return entry.card.dimensions == self._particles.dimensions
+
     def _add(self, text: str, key: str, tip: str) -> None:
         self.box.addItem(text, key)
         self.box.setItemData(self.box.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
@@ -99,7 +106,11 @@ class ModelChoice(QWidget):
     def _add_entry(self, entry: Entry) -> None:
         facts = card_facts(entry.card) if entry.card is not None else {}
         tip = entry.problem or "\n".join(f"{name}: {words}" for name, words in facts.items())
-        self._add(f"{entry.name} (bundled)" if entry.bundled else entry.name, str(entry.folder), tip)
+        if entry.card is not None and entry.card.general:
+            name = f"bundled: any {entry.name} (fast start)" if entry.bundled else f"{entry.name} (fast start)"
+        else:
+            name = f"{entry.name} (bundled)" if entry.bundled else entry.name
+        self._add(name, str(entry.folder), tip)
         self._cards[str(entry.folder)] = entry.card
         if entry.problem:
             self._problems[str(entry.folder)] = entry.problem
@@ -132,6 +143,7 @@ class ModelChoice(QWidget):
     def set_particles(self, particles: Particles | None) -> None:
         """The particles that the model is to be used on."""
         self._particles = particles
+        self.refresh()
         self._show_rescaling()
 
     # -- what is chosen ---------------------------------------------------------------------------------------------

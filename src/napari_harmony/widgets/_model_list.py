@@ -9,6 +9,7 @@ from qtpy.QtGui import QBrush, QColor
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTreeWidget, QTreeWidgetItem, QWidget
 
 from napari_harmony.library import Entry, mismatch, why_not_rescaled
+from napari_harmony.models.bundled import WORD
 
 if TYPE_CHECKING:
     from napari_harmony.particles.dataset import Particles
@@ -110,7 +111,7 @@ def _item(entry: Entry, particles: Particles | None) -> QTreeWidgetItem:
         item.setForeground(NAME, _RED)
         item.setToolTip(NAME, entry.problem)
     elif entry.bundled:
-        item.setToolTip(NAME, "Comes with napari-harmony.")
+        item.setToolTip(NAME, f"Comes with napari-harmony; on the command line: --model {WORD}")
     return item
 
 

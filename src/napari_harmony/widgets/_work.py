@@ -121,7 +121,7 @@ def _run(job: Job) -> Iterator[Event]:
         yield from api.cluster(job.particles, job.result, job.settings, enough=job.enough)
     else:
         model = load_model(job.model) if isinstance(job.model, Path) else job.model
-        regroup = model is not None and job.action is not Action.ALIGN
+        regroup = model is not None and not model.card.general and job.action is not Action.ALIGN
         settings = job.settings if job.model is None else _with_model(job.settings)
         aligned = api.align(job.particles, settings, model=model, enough=job.enough, rescale=job.rescale)
         done = yield from _part(aligned, 0.0, 0.8 if regroup else 1.0)
