@@ -17,7 +17,7 @@ from napari_harmony.engine.saved import load_discovery, save_discovery
 from napari_harmony.engine.search import Arithmetic, Sums
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.work import finish
-from napari_harmony.errors import InputError
+from napari_harmony.errors import InferenceError, InputError
 
 COUNT = 6
 
@@ -90,10 +90,10 @@ def test_a_search_that_cannot_be_written_leaves_the_last_one(
 
     def full(tensors: object, beside: Path, metadata: object) -> None:
         Path(beside).write_bytes(b"half")
-        raise OSError("No space left on device")
+        raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("safetensors.torch.save_file", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(InferenceError, match="the disk is full.*make room"):
         save_discovery(path, replace(found, sigma=9.0))
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
     assert load_discovery(path, search).sigma == 1.375

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from napari_harmony.engine.discovery import Discovery, Search
+from napari_harmony.engine.disk import MAKE_ROOM, kept_on
 from napari_harmony.engine.halves import Agreement
 from napari_harmony.engine.search import Posterior, Sums
 from napari_harmony.errors import InputError
@@ -28,13 +29,14 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], words: Mapping
     from safetensors.torch import save_file
 
     flat = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".part")
-    try:
-        save_file(flat, beside, dict(words))
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with kept_on(path.parent, "the state of the run", MAKE_ROOM):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            save_file(flat, beside, dict(words))
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
 
 
 def save_discovery(path: Path, found: Discovery) -> None:

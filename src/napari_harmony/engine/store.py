@@ -8,7 +8,6 @@ numbers hold them to one part in two thousand, far below the noise.
 
 from __future__ import annotations
 
-import errno
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 import torch
 
+from napari_harmony.engine.disk import kept_on
 from napari_harmony.engine.geometry import Geometry, name_of, working_geometry
 from napari_harmony.engine.portions import cache_folder, check_room, in_words, stored_each
 from napari_harmony.engine.preprocess import (
@@ -180,15 +180,10 @@ def _filled(
 def _write(file: IO[bytes], numbers: NDArray[np.float16], folder: Path, needed: int) -> None:
     """Append all of the numbers."""
     left = memoryview(np.ascontiguousarray(numbers).view(np.uint8).reshape(-1))
-    try:
+    advice = "make room, or choose another folder with --cache"
+    with kept_on(folder, f"the cache of the particles, {in_words(needed)},", advice):
         while len(left):
             left = left[file.write(left) :]
-    except OSError as error:
-        why = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error.strerror)
-        raise InferenceError(
-            f"{folder}: the cache of the particles, {in_words(needed)}, could not be written ({why}); make room, or "
-            "choose another folder with --cache."
-        ) from error
 
 
 def drawn(store: Store, count: int, seed: int) -> NDArray[np.int64]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from napari_harmony.engine.disk import MAKE_ROOM, kept_on
 from napari_harmony.errors import InputError
 from napari_harmony.objectives import Objective
 
@@ -32,11 +33,12 @@ class TrainState:
 
         path = Path(path)
         beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            beside.write_bytes(save(self.tensors, {"epoch": str(self.epoch)}))
-            os.replace(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
+        with kept_on(path.parent, "the state of the training", MAKE_ROOM):
+            try:
+                beside.write_bytes(save(self.tensors, {"epoch": str(self.epoch)}))
+                os.replace(beside, path)
+            finally:
+                beside.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> TrainState:
