@@ -175,7 +175,7 @@ def main() -> None:
         record = measured(size, given.device, options)
         keep(record)
         print(json.dumps({k: v for k, v in record.items() if k not in ("machine", "stages")}), flush=True)
-    plot(kept())
+        plot(kept())
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 
 from napari_harmony.engine.geometry import Geometry, name_of, working_geometry
+from napari_harmony.engine.reading import read_ahead
 from napari_harmony.engine.search import Observations
 from napari_harmony.engine.steerable import SteerableBasis
 from napari_harmony.engine.subsets import subsets_of
@@ -112,11 +114,12 @@ def prepare(
     flags = np.full(count, "", dtype=object)
     spectrum = NoiseSpectrum(geometry, device)
     keys = np.zeros(count, np.uint64)
-    for start in range(0, count, BATCH):
-        images = np.asarray(particles.read(range(start, min(start + BATCH, count))), dtype=np.float32)
-        part = slice(start, start + len(images))
-        samples[part], flags[part], keys[part] = transformed(images, spectrum)
-        yield min(1.0, (start + len(images)) / count)
+    batches = [range(start, min(start + BATCH, count)) for start in range(0, count, BATCH)]
+    with closing(read_ahead(particles, batches)) as coming:
+        for rows, images in zip(batches, coming, strict=True):
+            part = slice(rows.start, rows.stop)
+            samples[part], flags[part], keys[part] = transformed(images, spectrum)
+            yield rows.stop / count
     noise = spectrum.amplitude()
     inverse = on_rings(1.0 / noise, box)
     samples *= inverse

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -29,6 +30,7 @@ from napari_harmony.engine.preprocess import (
     seen_through,
     transformed,
 )
+from napari_harmony.engine.reading import read_ahead
 from napari_harmony.engine.subsets import subsets_of
 from napari_harmony.engine.work import Work
 from napari_harmony.errors import InferenceError, InputError
@@ -163,13 +165,13 @@ def _filled(
     count, order = len(particles), storage_order(particles.images)
     spectrum = NoiseSpectrum(geometry, device)
     flags, keys = np.full(count, "", dtype=object), np.zeros(count, np.uint64)
-    for start in range(0, count, BATCH):
-        rows = order[start : start + BATCH]
-        images = np.asarray(particles.read(rows), dtype=np.float32)
-        samples, flags[rows], keys[rows] = transformed(images, spectrum)
-        short = torch.view_as_real(samples).clamp_(-LARGEST, LARGEST).to(torch.float16)
-        _write(file, short.cpu().numpy(), folder, count * stored_each(geometry))
-        yield min(1.0, (start + len(rows)) / count)
+    batches = [order[start : start + BATCH] for start in range(0, count, BATCH)]
+    with closing(read_ahead(particles, batches)) as coming:
+        for number, (rows, images) in enumerate(zip(batches, coming, strict=True), 1):
+            samples, flags[rows], keys[rows] = transformed(images, spectrum)
+            short = torch.view_as_real(samples).clamp_(-LARGEST, LARGEST).to(torch.float16)
+            _write(file, short.cpu().numpy(), folder, count * stored_each(geometry))
+            yield number / len(batches)
     flags[(flags == "") & repeated(keys)] = "duplicate"
     if not (flags == "").any():
         raise InputError(f"{name_of(particles)}: no image holds a finite signal; check the stack.")
