@@ -295,10 +295,10 @@ def discover(
         union, count = (yield from named("settling classes", _placed(search, halves[0], found[0], plan))), many
     settled, kept = yield from named("settling classes", search.settle(plan.settle, union, count, classes))
     checks: list[tuple[Posterior, int]] = []
-    for number, (half, start) in enumerate(zip(halves, found, strict=False), 1):
+    for number, (half, begun) in enumerate(zip(halves, found, strict=False), 1):
         if search.enough.leave_out(*NOT_COMPARED):
             break
-        checks.append((yield from named(f"checking half {number} of 2", half.check(plan.settle, start, many, kept))))
+        checks.append((yield from named(f"checking half {number} of 2", half.check(plan.settle, begun, many, kept))))
     posterior = yield from named("refining classes", search.iterate(plan.refine, kept, settled))
     compared = len(checks) == 2 and not search.enough.leave_out(*NOT_COMPARED)
     verdict = None

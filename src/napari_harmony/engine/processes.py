@@ -112,11 +112,12 @@ def form_team(place: Place, device: str) -> Team:
     InputError : Lightning Fabric is missing, or there are fewer graphics cards than processes
     InferenceError : the others cannot be reached
     """
-    from napari_harmony.engine.devices import choose_device
     from napari_harmony.engine.team import ALONE, Team
 
     if place.size == 1:
         return ALONE
+    from napari_harmony.engine.devices import choose_device
+
     try:
         import lightning_fabric
     except ImportError as error:
