@@ -60,7 +60,8 @@ single precision (`torch.matmul`) and copies of memory, measured in the same run
 against every class at every rotation and shift. Its floor is one multiplication and addition per coefficient and score;
 a half turn changes the sign of every other angular order and nothing else, so that half of them are enough, and where
 the processor multiplies bfloat16, products are taken in it. Scores are reduced block by block while they are in the
-cache: the bytes that must move are those of particles, coefficients and best scores.
+cache: the bytes that must move are those of particles, coefficients and best scores. V12 has 12 contents: where more
+classes are asked for, at most 12 of them can be matched to one, and the accuracy says little.
 """
 
 
@@ -81,10 +82,16 @@ def middle(values: Iterable[float | None]) -> float | None:
 def grouped(records: list[tables.Record]) -> dict[str, list[list[tables.Record]]]:
     """Repeats of each method, by the words for their data set."""
     sets: dict[str, dict[str, list[tables.Record]]] = {}
-    for r in sorted(records, key=lambda r: (r["method"] in BOUNDS, r["method"] != "harmony", r["method"], r["seed"])):
+    for r in sorted(records, key=_place):
         title = f"{r['set']}: {r['count']:,} particles, K = {r['classes']}"
         sets.setdefault(title, {}).setdefault(" ".join([r["method"], *r["arguments"]]), []).append(r)
-    return {title: list(methods.values()) for title, methods in sorted(sets.items())}
+    return {title: list(methods.values()) for title, methods in sets.items()}
+
+
+def _place(r: tables.Record) -> tuple[Any, ...]:
+    """Sets by name and size; of each the package first, and what is no program last."""
+    size = (r["set"], r["count"], r["classes"])
+    return (*size, r["method"] in BOUNDS, r["method"] != "harmony", r["method"], r["seed"])
 
 
 def table(headings: list[str], rows: Iterable[list[str]]) -> str:
@@ -98,8 +105,6 @@ def peers(records: list[tables.Record], every: tables.Columns) -> str:
     text: list[str] = []
     for title, methods in grouped(records).items():
         ran = [medians(repeats) for repeats in methods if repeats[0]["scores"]]
-        if not ran:
-            continue
         ours = next((r["seconds"] for r in ran if r["method"] == "harmony"), None)
         columns = [c for c in every if c[0] in SCORES and any(r["scores"].get(c[0]) is not None for r in ran)]
         rows = [
@@ -118,7 +123,7 @@ def peers(records: list[tables.Record], every: tables.Columns) -> str:
             "measured",
         ]
         notes = dict.fromkeys(f"- {r['method']}: {r['note']}." for repeats in methods for r in repeats if r["note"])
-        text += [f"### {title}\n", table(headings, rows), "\n".join(notes) + "\n" if notes else ""]
+        text += [f"### {title}\n", table(headings, rows) if rows else "", "\n".join(notes) + "\n" if notes else ""]
     return "\n".join(text)
 
 
