@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +15,7 @@ from napari_harmony import Harmony
 from napari_harmony.additions import additions_of
 from napari_harmony.analysis import metrics
 from napari_harmony.engine import api
-from napari_harmony.engine.adapt import LOOKING, StreamedAdapting, Telling, check_adaptable, discriminants
+from napari_harmony.engine.adapt import LOOKING, Telling, check_adaptable, discriminants
 from napari_harmony.engine.events import Done
 from napari_harmony.engine.learning import cluster_content
 from napari_harmony.engine.settings import Settings
@@ -122,6 +123,10 @@ def test_discriminants_separate_classes_with_unit_spread_within() -> None:
     assert between[0] > between[1] > 20 * between[2]
 
 
-def test_more_images_than_fit_in_memory_are_begun_on_a_sample() -> None:
-    names = [kind.__name__ for kind in StreamedAdapting.__mro__]
-    assert names.index("Adapting") < names.index("StreamedRun") < names.index("Run")
+def test_of_more_images_than_fit_in_memory_a_sample_is_looked_at(
+    general: HarmonyModel, data: Simulated, tmp_path: Path
+) -> None:
+    little = replace(FAST, memory=2**20, cache=str(tmp_path))
+    result = run(api.align(data.particles, little, model=general)).value
+    assert {LOOKING, "placing particles"} <= set(result.summary["seconds"])
+    assert metrics.evaluate(result.table, data.truth)["accuracy"] > 0.9

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -97,6 +97,8 @@ def make_result_3d(
 
 class FakeModel:
     """Stands for a trained model."""
+
+    card = SimpleNamespace(general=False)
 
 
 class FakeEngine(ModuleType):

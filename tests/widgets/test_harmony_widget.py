@@ -5,10 +5,11 @@ from __future__ import annotations
 import gc
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from gui_fakes import FakeEngine, make_particles, make_result
+from gui_fakes import FakeEngine, FakeModel, make_particles, make_result
 from napari.components import ViewerModel
 from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
@@ -177,15 +178,27 @@ def test_cluster_alone_aligns_first(qtbot: QtBot, dock: HarmonyWidget, engine: F
 def test_a_saved_model_is_loaded_in_the_run(
     qtbot: QtBot, dock: HarmonyWidget, engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_harmony.widgets._work.load_model", lambda path: ("loaded", path))
+    loaded = {tmp_path / "model.json": FakeModel()}
+    monkeypatch.setattr("napari_harmony.widgets._work.load_model", loaded.__getitem__)
     dock.form.set_model_file(tmp_path / "model.json")
     assert not dock.buttons[Action.TRAIN].isEnabled()
     assert "train on these particles" in dock.buttons[Action.TRAIN].toolTip()
     press(qtbot, dock, Action.ALIGN_AND_CLUSTER)
     assert [name for name, _ in engine.calls] == ["align", "cluster"]  # the model's classes, then those asked for
-    assert engine.calls[0][1]["model"] == dock.session.model == ("loaded", tmp_path / "model.json")
+    assert engine.calls[0][1]["model"] == dock.session.model == loaded[tmp_path / "model.json"]
     press(qtbot, dock, Action.ALIGN)
     assert [name for name, _ in engine.calls] == ["align", "cluster", "align"]
+
+
+def test_a_model_for_any_particles_finds_the_classes_asked_for(
+    qtbot: QtBot, dock: HarmonyWidget, engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    general = FakeModel()
+    general.card = SimpleNamespace(general=True)
+    monkeypatch.setattr("napari_harmony.widgets._work.load_model", lambda path: general)
+    dock.form.set_model_file(tmp_path / "model.json")
+    press(qtbot, dock, Action.ALIGN_AND_CLUSTER)
+    assert [name for name, _ in engine.calls] == ["align"] and engine.calls[0][1]["model"] is general
 
 
 def test_cancel_is_honoured_within_a_second(

@@ -118,7 +118,7 @@ class Adapting(Run):
         weights: dict[str, float] = {}
         for stage, seconds in self.clock.weights.items():
             if stage == "preparing the search":
-                weights[LOOKING] = self.clock.weights["proposing"]
+                weights[LOOKING] = seconds_of({"proposed": problem.count})
             weights[stage] = seconds * parts.get(stage, 1.0)
         self.clock.weights = weights
 
