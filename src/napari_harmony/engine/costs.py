@@ -2,7 +2,8 @@
 
 The operations are counted (``counts``) and multiplied by what each took on one core of a machine of 2024 (measured with
 ``benchmarks/time_left.py``: non-negative least squares over the stages of eleven runs of images and four of
-subtomograms), then by how much slower this machine was in earlier runs, where there were any.
+subtomograms; the search of images with ``benchmarks/profile_engine.py``), then by how much slower this machine was in
+earlier runs, where there were any.
 """
 
 from __future__ import annotations
