@@ -17,7 +17,7 @@ def of_a_large_fit(problem: Problem, portions: Portions) -> dict[str, Counts]:
     searched = of_a_fit(sample)
     kept = min(settings.classes or EXPECTED_CLASSES, over_cluster(settings.classes, max(2, portions.sample // 2)))
     looks = [problem.look(n, kept, limit, local) for limit, local in placing_bands(plan)]
-    decoys = problem.look(n, kept, placing_bands(plan)[1][0], True)
+    decoys = problem.look(n, kept, *placing_bands(plan)[0])
     return {
         "reading": problem.read(),
         "drawing a sample": _drawn(sample),

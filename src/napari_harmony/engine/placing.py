@@ -49,7 +49,8 @@ def looks_of(
     for number, (limit, local) in enumerate(placing_bands(plan)):
         basis = search.basis(limit)
         sums = yield from portion(search.average(basis, posterior, classes), 0.0, 0.0)
-        looks.append(look_at(basis, sums, local, generator if number == 1 else None))
+        # Near poses found with the classes, noise too fits these better than decoys: those are looked for everywhere.
+        looks.append(look_at(basis, sums, local, generator if number == 0 else None))
         yield (number + 1) / len(placing_bands(plan))
     return looks
 

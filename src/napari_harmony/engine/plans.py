@@ -58,7 +58,7 @@ MODEL_BAND = 15.0
 def placing_bands(plan: Plan) -> tuple[tuple[float, bool], ...]:
     """Limit, and whether to look near what was found, of the looks at a particle that is placed on known classes.
 
-    The middle one tells junk apart.
+    The first tells junk apart.
     """
     return (plan.refine[0].limit, plan.refine[0].local), (plan.settle[-1], True), (plan.refine[-1].limit, True)
 

@@ -126,7 +126,7 @@ class Store:
     def _read(self, first: int, count: int) -> NDArray[np.float16]:
         box, half = self.geometry.box, self.geometry.box // 2 + 1
         numbers = np.empty((count, box, half, 2), np.float16)
-        left = memoryview(numbers.view(np.uint8).reshape(-1))
+        left = numbers.view(np.uint8).reshape(-1).data
         self._file.seek(first * stored_each(self.geometry))
         while len(left):
             got = self._file.readinto(left)  # type: ignore[attr-defined]
@@ -181,7 +181,7 @@ def _filled(
 
 def _write(file: IO[bytes], numbers: NDArray[np.float16], folder: Path, needed: int) -> None:
     """Append all of the numbers."""
-    left = memoryview(np.ascontiguousarray(numbers).view(np.uint8).reshape(-1))
+    left = np.ascontiguousarray(numbers).view(np.uint8).reshape(-1).data
     advice = "make room, or choose another folder with --cache"
     with kept_on(folder, f"the cache of the particles, {in_words(needed)},", advice):
         while len(left):
