@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -95,10 +95,19 @@ def make_result_3d(
     )
 
 
+@dataclass(frozen=True)
+class FakeCard:
+    """The part of a model's card that the docks look at."""
+
+    general: bool = False
+    trained_on: str = ""
+
+
+@dataclass(frozen=True, eq=False)
 class FakeModel:
     """Stands for a trained model."""
 
-    card = SimpleNamespace(general=False)
+    card: FakeCard = FakeCard()
 
 
 class FakeEngine(ModuleType):

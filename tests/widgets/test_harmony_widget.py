@@ -5,11 +5,10 @@ from __future__ import annotations
 import gc
 import weakref
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from gui_fakes import FakeEngine, FakeModel, make_particles, make_result
+from gui_fakes import FakeCard, FakeEngine, FakeModel, make_particles, make_result
 from napari.components import ViewerModel
 from napari.utils.notifications import notification_manager
 from pytestqt.qtbot import QtBot
@@ -193,8 +192,7 @@ def test_a_saved_model_is_loaded_in_the_run(
 def test_a_model_for_any_particles_finds_the_classes_asked_for(
     qtbot: QtBot, dock: HarmonyWidget, engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    general = FakeModel()
-    general.card = SimpleNamespace(general=True)
+    general = FakeModel(FakeCard(general=True))
     monkeypatch.setattr("napari_harmony.widgets._work.load_model", lambda path: general)
     dock.form.set_model_file(tmp_path / "model.json")
     press(qtbot, dock, Action.ALIGN_AND_CLUSTER)
