@@ -80,7 +80,11 @@ def nothing_waits(settings: Settings) -> bool:
 def test_all_particles_are_placed_on_the_classes_of_a_sample(whole: Result, large: Simulated) -> None:
     assert_right(whole, large)
     told = whole.summary["large"]
-    assert told["sample"] == SAMPLE and told["passes"] == 4 and told["cache_bytes"] == 180 * 24 * 13 * 4
+    assert (
+        told["sample"] == told["resolution_particles"] == SAMPLE
+        and told["passes"] == 4
+        and told["cache_bytes"] == 180 * 24 * 13 * 4
+    )
     assert whole.content.shape[1] > 0 and np.isfinite(whole.content).all()
     assert list(whole.summary["seconds"]) == list(costs.expected(large.particles, _settings_of(whole)))
 

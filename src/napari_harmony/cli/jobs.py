@@ -82,6 +82,7 @@ def _align(job: Job, crew: Crew) -> Result:
         with checkpointed as checkpoint, _teller(reporter, checkpoint, team) as teller:
             state = _state(checkpoint, teller, team)
             done = drive(api.align(particles, settings, model=model, rescale=asked.rescale, **state), teller, clock)
+            crew.over.set()
             if not team.first:
                 finished: Result = done.value
                 return finished
@@ -117,6 +118,7 @@ def _train(job: Job, crew: Crew) -> Any:
             state = _state(checkpoint, teller, team)
             events = api.fit(particles, settings, model=start, rescale=asked.rescale, **state)
             model = drive(events, teller, clock).value
+            crew.over.set()
             if not team.first:
                 return model
             with staged(folder, files) as stage:
@@ -271,4 +273,5 @@ def announce(reporter: Reporter, folder: Path, result: Result) -> None:
         flagged=int(result.flagged.sum()),
         classes=result.classes,
         warnings=list(result.warnings),
+        **{name: result.summary[name] for name in ("large",) if name in result.summary},
     )

@@ -121,7 +121,9 @@ class StreamedRun(Run):
             templates = maximise(fine, located.sums[0])
             findings = yield from self._finished(store, located, templates, fine, junk, found.sigma)
             findings = replace(findings, agreement=found.agreement)
-            result = yield from self._told(store, findings, {"sample": len(sample)})
+            result = yield from self._told(
+                store, findings, {"sample": len(sample), "resolution_particles": len(sample)}
+            )
         assert classes.model is not None
         return result, self._with_classes(classes.model, store, findings)
 
