@@ -143,7 +143,7 @@ class Harmony:
         from napari_harmony.engine import api
 
         opened = _as_particles(particles)
-        done = _last(api.fit(opened, self.settings, enough=enough, **self._begun(opened)), callback)
+        done = _last(api.fit(opened, self.settings, model=self._begun(opened), enough=enough), callback)
         self.model_: HarmonyModel = done.value
         return self
 
@@ -217,15 +217,15 @@ class Harmony:
             raise HarmonyError("This Harmony has no model yet; call fit, align or fit_align first.")
         return self.model_
 
-    def _begun(self, particles: Particles) -> dict[str, HarmonyModel]:
-        """The model that a fit starts from, if any, as the engine takes it."""
+    def _begun(self, particles: Particles) -> HarmonyModel | None:
+        """The model that a fit starts from, if any."""
         if self.model == TRAIN:
-            return {}
+            return None
         if self.model != WORD:
             raise InputError(f"model: '{self.model}' is unknown; choose '{TRAIN}' or '{WORD}'.")
         from napari_harmony.models import HarmonyModel
 
-        return {"model": HarmonyModel.load(bundled_model(particles.dimensions))}
+        return HarmonyModel.load(bundled_model(particles.dimensions))
 
     def _align(
         self,
@@ -238,8 +238,8 @@ class Harmony:
         from napari_harmony.engine import api
 
         opened = _as_particles(particles)
-        start = {"model": model} if model is not None else {"model": None, **self._begun(opened)}
-        done = _last(api.align(opened, self.settings, enough=enough, rescale=rescale, **start), callback)
+        start = model or self._begun(opened)
+        done = _last(api.align(opened, self.settings, model=start, enough=enough, rescale=rescale), callback)
         if done.model is not None:
             self.model_ = done.model
         self.result_: Result = done.value
