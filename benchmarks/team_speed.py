@@ -1,6 +1,6 @@
 """One process against several that share its work: time, results, and a job of which one process is killed.
 
-``python benchmarks/team_speed.py --count 4000`` makes a V12 data set, runs ``napari-harmony align`` on it with one
+``python benchmarks/team_speed.py --count 8000`` makes a V12 data set, runs ``napari-harmony align`` on it with one
 process and with ``--devices``, in turns and with one thread each, kills one process of a further job at half time and
 resumes it. The figures are kept in ``benchmarks/results/team_speed.json`` and in a section of ``benchmarks/README.md``.
 To mean something the machine must have a core per process, and be quiet.
@@ -146,7 +146,7 @@ def section(records: dict[str, Any]) -> str:
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--count", type=int, default=4000, help="particles")
+    parser.add_argument("--count", type=int, default=8000, help="particles")
     parser.add_argument("--preset", default="balanced")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--devices", type=int, default=2, help="processes")

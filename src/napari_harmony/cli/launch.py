@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from napari_harmony.cli.streams import complain
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 COMMAND: ContextVar[tuple[str, ...]] = ContextVar("command", default=())
 #: Seconds between two looks at the others; that a process gets to notice by itself that another one is gone, and to
 #: end when it is asked to.
-_EVERY, _GRACE, _LEAVE = 0.2, 15.0, 3.0
+_EVERY, _GRACE, _LEAVE = 0.2, 8.0, 3.0
 #: Exit code of a process that cannot go on without another one.
 _LOST = 1
 _PROGRAM = "import sys; from napari_harmony.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -54,12 +54,14 @@ class Crew:
     device : as in ``Settings``
     children : those that this process has started, the second of the node first
     parent : the process that has started this one; 0 where none is watched
+    over : set when this process needs the others no more
     """
 
     place: Place
     device: str
     children: tuple[subprocess.Popen[bytes], ...] = ()
     parent: int = 0
+    over: threading.Event = field(default_factory=threading.Event, compare=False)
 
     @property
     def first(self) -> bool:
@@ -112,8 +114,8 @@ def crew_of(device: str, devices: str = "1", nodes: int = 1) -> Iterator[Crew]:
     with _environment(place) if starting else _nothing():
         children = tuple(_start(rank) for rank in range(1, place.per_node)) if starting else ()
         parent = os.getppid() if place.starter == "ourselves" and not starting else 0
-        crew, over = Crew(place, device, children, parent), threading.Event()
-        threading.Thread(target=_watch, args=(crew, over), name="the other processes", daemon=True).start()
+        crew = Crew(place, device, children, parent)
+        threading.Thread(target=_watch, args=(crew,), name="the other processes", daemon=True).start()
         try:
             yield crew
         except TeamBroken as error:
@@ -124,7 +126,7 @@ def crew_of(device: str, devices: str = "1", nodes: int = 1) -> Iterator[Crew]:
         else:
             _wait_for(children)
         finally:
-            over.set()
+            crew.over.set()
             _end(children)
 
 
@@ -215,12 +217,12 @@ def _start(local_rank: int) -> subprocess.Popen[bytes]:
     )
 
 
-def _watch(crew: Crew, over: threading.Event) -> None:
+def _watch(crew: Crew) -> None:
     """End this process when another one is gone and it has not noticed."""
     while crew.lost() is None:
-        if over.wait(_EVERY):
+        if crew.over.wait(_EVERY):
             return
-    if not over.wait(_GRACE):
+    if not crew.over.wait(_GRACE):
         complain(f"Error: {crew.missing(0.0)}")
         _end(crew.children)
         os._exit(_LOST)
