@@ -55,7 +55,7 @@ def bundled(case: Case3D, seed: int, options: Options) -> Run:
 
 def bundled_network(case: Case3D, seed: int, options: Options) -> Run:
     """One pass of the model that comes with the package, which has seen none of the contents."""
-    from napari_harmony.library import bundled_model
+    from napari_harmony.models.bundled import bundled_model
 
     return network_3d.zero_shot(case, seed, bundled_model(3))
 

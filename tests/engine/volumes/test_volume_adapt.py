@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,34 +21,17 @@ from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.volumes import adapt
 from napari_harmony.engine.volumes.adapt import chosen
 from napari_harmony.errors import InputError
-from napari_harmony.models import GuidedVolumeNetwork, HarmonyModel, ModelCard
+from napari_harmony.models import GuidedVolumeNetwork, HarmonyModel
+from napari_harmony.models.bundled import bundled_model
 from napari_harmony.transforms import so3
-
-CARD = ModelCard(
-    box=20,
-    pixel_size=1.0,
-    original_box=20,
-    transforms=("rotation", "translation", "contrast"),
-    content=6,
-    hypotheses=GuidedVolumeNetwork.hypotheses(("rotation",)),
-    mask_diameter=18.0,
-    max_shift=3.2,
-    dimensions=3,
-    trained_on="made-up particles",
-    general=True,
-    guided=True,
-)
-
 
 QUICK = Settings(classes=3, preset="fast")
 
 
 @pytest.fixture(scope="module")
 def general() -> HarmonyModel:
-    """A network that was not trained at all: what it says is of no use, and a run must end well all the same."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return HarmonyModel(GuidedVolumeNetwork(CARD.shape).eval(), CARD)
+    """The model that comes with the package."""
+    return HarmonyModel.load(bundled_model(3))
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +47,7 @@ def events(general: HarmonyModel, trained: None) -> list[Event]:
     return list(api.align(subtomograms().particles, QUICK, model=general))
 
 
-def test_contents_and_poses_are_found_whatever_the_network_says(events: list[Event]) -> None:
+def test_contents_and_poses_are_found(events: list[Event]) -> None:
     done = events[-1]
     assert isinstance(done, Done)
     table, truth = done.value.table, subtomograms().truth
@@ -77,13 +61,13 @@ def test_contents_and_poses_are_found_whatever_the_network_says(events: list[Eve
 
 
 def test_the_model_that_is_left_has_the_classes_found_and_says_what_it_began_as(
-    events: list[Event], tmp_path: Path
+    events: list[Event], general: HarmonyModel, tmp_path: Path
 ) -> None:
     assert isinstance(events[-1], Done)
     result, model = events[-1].value, events[-1].model
     assert model is not None and not model.card.general and model.card.guided
     assert model.card.started_from == "made-up particles" and model.card.classes == 3
-    assert result.content.shape == (len(result), CARD.content)
+    assert result.content.shape == (len(result), general.card.content)
     model.save(tmp_path)
     again = HarmonyModel.load(tmp_path)
     assert isinstance(again.network, GuidedVolumeNetwork)
@@ -98,14 +82,15 @@ def test_every_stage_that_runs_was_expected(events: list[Event], general: Harmon
 
 
 def test_codes_become_of_unit_spread_and_draw_the_volumes_of_their_classes(general: HarmonyModel) -> None:
-    network = GuidedVolumeNetwork(CARD.shape)
-    network.load_state_dict(general.network.state_dict())
+    network = deepcopy(general.network)
+    assert isinstance(network, GuidedVolumeNetwork)
+    size = general.card.content
     generator = torch.Generator().manual_seed(1)
     label = torch.arange(3).repeat(20)
-    codes = 9 * torch.randn(3, 6, generator=generator)[label] + torch.randn(60, 6, generator=generator)
+    codes = 9 * torch.randn(3, size, generator=generator)[label] + torch.randn(60, size, generator=generator)
     volumes = torch.randn(3, 20, 20, 20, generator=generator)
     scaled = network.settle_on(codes, label, volumes)
-    torch.testing.assert_close(scaled.std(0), torch.ones(6))
+    torch.testing.assert_close(scaled.std(0), torch.ones(size))
     with torch.no_grad():
         drawn = network.decode(scaled)
     want = volumes[label] * network.mask
