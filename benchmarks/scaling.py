@@ -133,21 +133,29 @@ def ladder(records: list[dict[str, Any]], growing: str) -> list[list[dict[str, A
 
 
 def plot(records: list[dict[str, Any]], path: Path = PLOT) -> None:
-    """Time and memory against what grows, one column each."""
+    """Time and memory against what grows, one column each; nothing where no two records differ in one thing alone."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullLocator
 
-    figure = Figure(figsize=(9.6, 5.2), layout="constrained", facecolor="white")
-    axes = figure.subplots(len(SHOWN), len(GROWING), squeeze=False)
-    for column, (growing, words) in enumerate(GROWING.items()):
+    found = {growing: ladder(records, growing) for growing in GROWING}
+    columns = [growing for growing in GROWING if found[growing]]
+    if not columns:
+        return
+    figure = Figure(figsize=(3.4 * len(columns), 5.2), layout="constrained", facecolor="white")
+    axes = figure.subplots(len(SHOWN), len(columns), squeeze=False)
+    for column, growing in enumerate(columns):
         for row, (shown, what, factor) in enumerate(SHOWN):
             ax = axes[row, column]
-            for group in ladder(records, growing):
+            for group in found[growing]:
                 label = " ".join([group[0]["device"], *group[0]["options"]])
                 ax.plot([r[growing] for r in group], [factor * r[shown] for r in group], "o-", label=label)
+            measured_at = sorted({r[growing] for group in found[growing] for r in group})
             ax.set_xscale("log")
-            ax.set_xlabel(words)
+            ax.set_xticks(measured_at, [f"{value:,}" for value in measured_at], minor=False)
+            ax.xaxis.set_minor_locator(NullLocator())
+            ax.set_xlabel(GROWING[growing])
             ax.set_ylabel(what)
-            ax.set_ylim(bottom=0)
+            ax.set_ylim(0, 1.08 * ax.get_ylim()[1])
             ax.grid(alpha=0.3)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     if len(labels) > 1:
