@@ -10,7 +10,8 @@ from fake_run import FakeEngine, FakeModel
 
 from napari_harmony.cli import main
 from napari_harmony.library import default_library
-from napari_harmony.models.card import ModelCard
+from napari_harmony.models.bundled import bundled_model
+from napari_harmony.models.card import ModelCard, read_card
 
 
 def write_model(folder: Path) -> Path:
@@ -108,6 +109,22 @@ def test_models_are_used_by_their_names(
     assert isinstance(engine.calls[0]["model"], FakeModel) and not engine.rescaled
     run(capsys, "apply", "apo", stack, "-o", tmp_path / "out2", "--rescale")
     assert isinstance(engine.calls[1]["model"], FakeModel) and engine.rescaled
+
+
+def test_the_bundled_model_is_the_one_for_such_particles(
+    engine: FakeEngine, stack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert read_card(bundled_model(2) / "model.json")[0].dimensions == 2
+    run(capsys, "align", stack, "-o", tmp_path / "out", "--model", "bundled", "--preset", "fast")
+    assert engine.calls[0]["model"] is not None
+
+
+def test_models_of_the_package_are_listed_as_such(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("napari_harmony.library.BUNDLED", bundled_model(2).parent)
+    assert "images          2D, for any images: '--model bundled'" in run(capsys, "models")[0]
+    assert "made-up particles" in run(capsys, "models", "show", "images")[0]
 
 
 def test_training_goes_on_from_a_model(

@@ -107,7 +107,8 @@ class ModelChoice(QWidget):
         facts = card_facts(entry.card) if entry.card is not None else {}
         tip = entry.problem or "\n".join(f"{name}: {words}" for name, words in facts.items())
         if entry.card is not None and entry.card.general:
-            name = f"bundled: any {entry.name} (fast start)" if entry.bundled else f"{entry.name} (fast start)"
+            things = "subtomograms" if entry.card.dimensions == 3 else "images"
+            name = f"bundled: any {things} (fast start)" if entry.bundled else f"{entry.name} (fast start)"
         else:
             name = f"{entry.name} (bundled)" if entry.bundled else entry.name
         self._add(name, str(entry.folder), tip)
