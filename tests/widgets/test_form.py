@@ -13,6 +13,8 @@ from pytestqt.qtbot import QtBot
 
 from napari_harmony.additions import Addition
 from napari_harmony.engine.settings import Settings
+from napari_harmony.library import default_library
+from napari_harmony.models.bundled import bundled_model
 from napari_harmony.particles.simulate import CtfRange
 from napari_harmony.widgets._devices import Device, cpu
 from napari_harmony.widgets._form import SettingsForm
@@ -227,3 +229,16 @@ def test_what_is_disabled_says_why(form: SettingsForm) -> None:
     assert not reach.isEnabled() and "choose it above" in reach.toolTip()
     form.volume.start_box.setCurrentIndex(1)
     assert reach.isEnabled() and "30 degrees" in reach.toolTip()
+
+
+def test_of_the_models_of_the_package_the_one_for_such_particles_is_offered(
+    library: Path, form: SettingsForm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, text = bundled_model(2), "bundled: any images (fast start)"
+    monkeypatch.setattr(default_library(), "bundled", images.parent)
+    form.set_particles(replace(make_particles(box=32), pixel_size=1.7))
+    offered = [form.model_box.itemText(i) for i in range(form.model_box.count())]
+    assert text in offered and not any("subtomograms" in name for name in offered)
+    form.model_box.setCurrentIndex(offered.index(text))
+    assert form.model == images
+    assert not form.models.rescale_box.isVisibleTo(form)

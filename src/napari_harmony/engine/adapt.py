@@ -36,7 +36,7 @@ SHARE = {"fast": 0.0, "balanced": 0.25, "thorough": 0.4}
 #: The search of each preset, shorter by what the network knows: shifts are looked for near those that it proposes.
 SHORTENED = {
     "fast": Plan((Stage(9, 1, True), Stage(11, 1, True)), (11,), (Stage(15, 1, True),)),
-    "balanced": Plan((Stage(9, 2, True), Stage(11, 1, True)), (11, 13), (Stage(15, 1, True), Stage(19, 1, True))),
+    "balanced": Plan((Stage(9, 2, True), Stage(11, 1, True)), (13,), (Stage(15, 1, True), Stage(19, 1, True))),
     "thorough": Plan(
         (Stage(7, 2), Stage(9, 2, True), Stage(11, 2, True)),
         PLANS["thorough"].settle,
@@ -93,9 +93,10 @@ class Adapting(Run):
         label, codes = self._found.posterior.best().label.cpu(), self._seen.content_mean.cpu()
         telling = discriminants(codes, label, card.content)
         network = started_network(self._general, card, telling)
-        teach_pictures(network, telling(codes), averages_of(self._found, usable.geometry.box, card.box)[label])
         yield 0.0
         if card.epochs == 0:
+            pictures = averages_of(self._found, usable.geometry.box, card.box)
+            teach_pictures(network, telling(codes), pictures[label])
             return HarmonyModel(network, card)
         state = training_state(self.folder, self.resume, self.team)
         more: dict[str, Any] = {"traces": self.traces, "enough": self.enough, "team": self.team, "start": network}
