@@ -132,13 +132,17 @@ def test_what_does_not_fit_is_an_error_of_the_input() -> None:
         estimate.estimate(blank(10, 64), Settings(max_shift=1e4))
 
 
+#: Takes no time where this process has what it makes, from an earlier test.
+READY = "preparing the search"
+
+
 def test_every_stage_of_a_run_is_foretold() -> None:
     """Stages that nobody expects would stop the bar, those that never come would make it jump."""
     for particles in (simulated(24).particles, subtomograms(16).particles):
         settings = Settings(classes=1, preset="fast", objective="harmony-2022")
         for chosen in (settings, replace(settings, objective="harmony")):
             foretold = costs.expected(particles, chosen)
-            assert all(seconds > 0 for seconds in foretold.values())
+            assert all(seconds > 0 for stage, seconds in foretold.items() if stage != READY)
             assert set(costs.ALIKE) & set(foretold)
         operations = costs.operations_of(particles, settings)
         assert set(counts.total(operations.values())) <= set(costs.SECONDS)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gui_fakes import FakeEngine, make_result_3d, make_subtomograms
+from gui_fakes import FakeEngine, FakeModel, make_result_3d, make_subtomograms
 from napari.components import ViewerModel
 from pytestqt.qtbot import QtBot
 
@@ -77,7 +77,8 @@ def test_clusters_are_made_anew_from_the_result(qtbot: QtBot, dock: HarmonyWidge
 def test_a_saved_model_needs_neither_references_nor_orientations(
     qtbot: QtBot, dock: HarmonyWidget, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(_work, "load_model", lambda path: path.name)
+    model = FakeModel()
+    monkeypatch.setattr(_work, "load_model", lambda path: model)
     dock.form.set_model_file(tmp_path / "model.json")
     wanted = replace(dock.form.settings, start="input", local_search=20.0, references=("one.mrc",), symmetry="C2")
     monkeypatch.setattr(type(dock.form), "settings", property(lambda form: wanted))
@@ -85,7 +86,7 @@ def test_a_saved_model_needs_neither_references_nor_orientations(
         dock.buttons[Action.ALIGN].click()
     ((_, call),) = engine.calls
     settings = call["settings"]
-    assert call["model"] == "model.json" and settings.symmetry == "C2"
+    assert call["model"] is model and settings.symmetry == "C2"
     assert settings.start == "search" and settings.references == () and settings.local_search is None
 
 
