@@ -14,9 +14,10 @@ from napari_harmony.engine.discovery import Discovery, Search, discover, render_
 from napari_harmony.engine.events import Event
 from napari_harmony.engine.geometry import name_of, working_geometry
 from napari_harmony.engine.learning import network_input, propose, train_network, training_state
+from napari_harmony.engine.onto_model import proposed
 from napari_harmony.engine.plans import PLANS, Plan, Stage, over_cluster
 from napari_harmony.engine.preprocess import Prepared, cropped_transform
-from napari_harmony.engine.run import Run, _proposed
+from napari_harmony.engine.run import Run
 from napari_harmony.engine.search import Posterior, maximise
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.streamed import StreamedRun
@@ -74,7 +75,7 @@ class Adapting(Run):
 
         def start(rows: torch.Tensor, classes: int) -> Posterior:
             """Groups of content codes, and the likeliest poses."""
-            seen = _proposed(self._seen, scale).subset(rows)
+            seen = proposed(self._seen, scale).subset(rows)
             label = groups_of(self._seen.content_mean[rows], classes, self.settings.seed).to(rows.device)
             shift = seen.shift if moves else torch.zeros_like(seen.shift)
             none = torch.zeros(len(rows), classes, device=rows.device)

@@ -11,6 +11,7 @@ import torch
 from napari_harmony.additions import additions_of
 from napari_harmony.engine.events import Event
 from napari_harmony.engine.learning import network_input, propose, train_network, training_state
+from napari_harmony.engine.onto_model import with_classes
 from napari_harmony.engine.run import Run
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.volumes import learning as volume_learning
@@ -74,7 +75,7 @@ class FineTuning(Run):
         findings = yield from self.clock.follow("refining poses", finishing)
         findings = replace(findings, numbered=True)
         result = yield from self._result(prepared, findings)
-        return result, _with_absent(self._with_classes(tuned, usable, findings), model, result)
+        return result, _with_absent(with_classes(tuned, usable.geometry.box, findings), model, result)
 
 
 class VolumeFineTuning(VolumeRun):

@@ -24,7 +24,6 @@ from napari_harmony.engine.geometry import name_of
 from napari_harmony.engine.insight import Traces, with_insight
 from napari_harmony.engine.learning import (
     cluster_content,
-    content_mixture,
     content_of,
     group_content,
     model_card,
@@ -34,9 +33,10 @@ from napari_harmony.engine.learning import (
     training_state,
     warm_up,
 )
+from napari_harmony.engine.onto_model import averages_of, on_basis, proposed, with_classes
 from napari_harmony.engine.pace import pace_of
 from napari_harmony.engine.plans import MODEL_BAND, PLANS, REFINE_BAND, grouping_bands
-from napari_harmony.engine.posteriors import certain, known_poses
+from napari_harmony.engine.posteriors import known_poses
 from napari_harmony.engine.preprocess import Prepared, prepare
 from napari_harmony.engine.refine import Refined, refine, with_poses
 from napari_harmony.engine.saved import load_discovery, save_discovery
@@ -52,7 +52,6 @@ from napari_harmony.objectives.precision import in_precision
 from napari_harmony.particles.ctf import CtfParameters
 from napari_harmony.particles.dataset import Particles
 from napari_harmony.results import Result
-from napari_harmony.transforms import Pose2D
 
 #: Fewer particles than this cannot be split into halves and classes.
 LEAST_PARTICLES = 4
@@ -126,7 +125,7 @@ class Run:
         model, proposals = yield from self._learn(usable, found)
         findings = yield from self.clock.follow("refining poses", self._finish(usable, rows, found, basis, proposals))
         result = yield from self._result(prepared, findings)
-        return result, self._with_classes(model, usable, findings)
+        return result, with_classes(model, usable.geometry.box, findings)
 
     def apply(self, model: HarmonyModel) -> Generator[Event, None, Result]:
         """Place every particle on the classes of a trained model."""
@@ -144,12 +143,12 @@ class Run:
     ) -> Generator[Event, None, tuple[Discovery, Templates, Proposals]]:
         """The particles on the classes of a model, whose averages and proposals are given too."""
         search = self.search(usable)
-        averages, band = self._averages_of(model, search)
+        averages, band = averages_of(model, search, name_of(self.particles))
         yield from self.clock.follow("preparing the search", search.ready((band, np.inf)))
         basis = search.basis(band)
-        templates = _on_basis(averages, model, basis)
+        templates = on_basis(averages, model, basis)
         proposals = yield from self.clock.follow("proposing", propose(model, usable, self.team))
-        near = _proposed(proposals, usable.geometry.box / model.card.box)
+        near = proposed(proposals, usable.geometry.box / model.card.box)
         quick = self.settings.preset == "fast" or self.enough.leave_out(*ONLY_NEAR)
         centre = near if quick else None
         posterior = yield from self.clock.follow("searching", search.expect(templates, basis, quick, centre))
@@ -236,7 +235,7 @@ class Run:
         label = cluster_content(content, self.settings.classes, self.settings.seed)
         search = self.search(usable)
         yield from self.clock.follow("preparing averages", search.ready((MODEL_BAND, np.inf)))
-        near = _proposed(proposals, usable.geometry.box / card.box)
+        near = proposed(proposals, usable.geometry.box / card.box)
         posterior = replace(near, label=torch.as_tensor(label, device=self.device))
         basis, classes = search.basis(np.inf), int(label.max()) + 1
         sums = finish(search.average(basis, posterior, classes))
@@ -246,7 +245,7 @@ class Run:
         work = self._finish(usable, rows, found, coarse, proposals, move=False)
         findings = yield from self.clock.follow("averaging", work)
         result = yield from self._result(prepared, findings)
-        return result, self._with_classes(model, usable, findings)
+        return result, with_classes(model, usable.geometry.box, findings)
 
     def _finish(
         self,
@@ -364,56 +363,3 @@ class Run:
         seconds = {stage: round(seconds, 2) for stage, seconds in self.clock.seconds.items()}
         warnings = [*result.warnings, *self.enough.warnings]
         return replace(result, summary={**result.summary, "seconds": seconds, "warnings": warnings})
-
-    def _with_classes(self, model: HarmonyModel, usable: Roster, findings: Findings) -> HarmonyModel:
-        """The model with its classes: averages on its grid, and where each lies in content space."""
-        from napari_harmony.engine.discovery import render_averages
-
-        classes, label = len(findings.templates), findings.placed.label
-        order = findings.order()
-        number = np.empty(classes, dtype=np.int64)
-        number[order] = np.arange(classes)
-        images = render_averages(findings.basis, findings.templates.coefficients, usable.geometry.box)
-        spectrum = torch.fft.fft2(torch.fft.ifftshift(images, dim=(1, 2)), norm="ortho")
-        size, box = model.card.box, usable.geometry.box
-        keep = torch.cat([torch.arange((size + 1) // 2), torch.arange(box - size // 2, box)]).to(images.device)
-        cropped = torch.fft.ifft2(spectrum[:, keep][:, :, keep], norm="ortho").real
-        templates = torch.fft.fftshift(cropped, dim=(1, 2))[torch.as_tensor(order, device=images.device)].cpu()
-        card = replace(model.card, classes=classes)
-        mixture = content_mixture(findings.content, number[label], classes)
-        return HarmonyModel(model.network.cpu(), card, templates.float(), mixture)
-
-    def _averages_of(self, model: HarmonyModel, search: Search) -> tuple[torch.Tensor, float]:
-        """The class averages of a model, and their band on the particles' own grid; ``InputError`` if they misfit."""
-        card, geometry = model.card, search.geometry
-        mine, theirs = geometry.box * geometry.pixel_size, card.box * card.pixel_size
-        if abs(mine / theirs - 1) > 0.01:
-            raise InputError(
-                f"{name_of(self.particles)}: the box is {mine:.0f} A wide, the model was trained on "
-                f"{theirs:.0f} A; rescale the particles to the model (--rescale), or train on this data."
-            )
-        if geometry.box < card.box:
-            raise InputError(
-                f"{name_of(self.particles)}: the images are {geometry.box} pixels wide, the model works on {card.box}; "
-                "rescale the particles to the model (--rescale), or train on this data."
-            )
-        if model.templates is None:
-            raise InputError("The model holds no class averages: train it on a data set first.")
-        return model.templates.to(self.device), search.problem.model_band(card.box)
-
-
-def _on_basis(averages: torch.Tensor, model: HarmonyModel, basis: SteerableBasis) -> Templates:
-    """Class averages (k, b, b) of a model, on a basis of the particles' own grid."""
-    spectrum = torch.fft.rfft2(torch.fft.ifftshift(averages, dim=(1, 2)), norm="ortho")
-    fy, column = basis.band.fy, basis.band.column
-    rows = torch.where(fy < 0, fy + averages.shape[1], fy).long()
-    share = model.mixture.weights if model.mixture is not None else torch.ones(len(averages))
-    coefficients = basis.analyse(spectrum[:, rows, column])
-    return Templates(coefficients, torch.log(share.to(averages.device).clamp_min(1e-6)))
-
-
-def _proposed(proposals: Proposals, scale: float) -> Posterior:
-    """The network's best hypotheses as a posterior without classes; ``scale``: working per network pixels."""
-    best: Pose2D = proposals.best
-    label = torch.zeros(len(best), dtype=torch.long, device=best.angle.device)
-    return certain(-best.angle, -best.shift * scale, label)

@@ -24,6 +24,7 @@ from napari_harmony.engine.events import Event, Preview
 from napari_harmony.engine.geometry import name_of
 from napari_harmony.engine.harvest import Barn, Harvest, gathered
 from napari_harmony.engine.learning import content_of, group_content, propose, warm_up
+from napari_harmony.engine.onto_model import averages_of, on_basis, proposed, with_classes
 from napari_harmony.engine.placing import (
     Look,
     harvest_of,
@@ -42,7 +43,7 @@ from napari_harmony.engine.plans import PLANS, REFINE_BAND, grouping_bands
 from napari_harmony.engine.portions import Portions, cache_folder, in_words, peak_memory, portions_of
 from napari_harmony.engine.posteriors import certain, known_poses
 from napari_harmony.engine.refine import Refined, with_poses
-from napari_harmony.engine.run import LEAST_PARTICLES, Run, _on_basis, _proposed
+from napari_harmony.engine.run import LEAST_PARTICLES, Run
 from napari_harmony.engine.search import Posterior, Sums, Templates, maximise
 from napari_harmony.engine.steerable import SteerableBasis
 from napari_harmony.engine.store import Store, drawn, stored
@@ -125,17 +126,17 @@ class StreamedRun(Run):
                 store, findings, {"sample": len(sample), "resolution_particles": len(sample)}
             )
         assert classes.model is not None
-        return result, self._with_classes(classes.model, store, findings)
+        return result, with_classes(classes.model, store.geometry.box, findings)
 
     def apply(self, model: HarmonyModel) -> Generator[Event, None, Result]:
         """Place every particle on the classes of a trained model."""
         self._expect("apply", model.card.classes)
         with closing((yield from self._stored())) as store:
             search = self._search_on_nothing(store)
-            averages, band = self._averages_of(model, search)
+            averages, band = averages_of(model, search, name_of(self.particles))
             yield from self.clock.follow("preparing the search", search.ready((band, np.inf)))
             basis = search.basis(band)
-            templates, quick = _on_basis(averages, model, basis), self.settings.preset == "fast"
+            templates, quick = on_basis(averages, model, basis), self.settings.preset == "fast"
             classes = _Classes([Look(basis, templates, quick)], len(templates), search.sigma, model, quick)
             located = yield from self._located(store, classes, [])
             junk = torch.zeros(len(located.rows), dtype=torch.bool)
@@ -243,7 +244,7 @@ class StreamedRun(Run):
         if model is not None:
             proposals = yield from portion(propose(model, prepared, self.team), 0.05, 0.1)
             if classes.near or self.enough.leave_out(*ONLY_NEAR):
-                near = _proposed(proposals, store.geometry.box / model.card.box)
+                near = proposed(proposals, store.geometry.box / model.card.box)
                 middle = looks[len(looks) // 2]
                 looks = [replace(middle, local=True, decoys=None)]
         posterior, margin = yield from portion(placed(search, looks, near), 0.1, 0.9)
