@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import json
-import math
-import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from datetime import date
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from napari_harmony.analysis.metrics import hungarian_accuracy, pose_errors
 from napari_harmony.engine.learning import cluster_content
-from napari_harmony.engine.train_state import TrainState, restore, snapshot
-from napari_harmony.models import HarmonyModel, HarmonyNetwork, ModelCard
+from napari_harmony.models import HarmonyNetwork, ModelCard
 from napari_harmony.models.network import NetworkShape
-from napari_harmony.objectives import Objective
 from napari_harmony.transforms import Pose2D
-from pretraining.images import BOX, ImageBatch, Layout, Pool, draw_batch
+from pretraining.images import BOX, ImageBatch, Layout, Pool, draw_batch, expose, pictures_of
 from pretraining.lesson import Taught, teach
+from pretraining.training import Pretraining, Schedule, course_file, follow, minutes_in, rounded, ship, trained
 
-#: Share of the training after which the normalisation is that of a finished network.
-FROZEN = 0.3
-STATE, LOG = "images.safetensors", "images.jsonl"
+NAME = "images"
 
 
 @dataclass(frozen=True)
@@ -48,62 +41,21 @@ class Course:
         )
 
 
-@dataclass(frozen=True)
-class Step:
-    """One batch was learned."""
+class Training(Pretraining[HarmonyNetwork]):
+    """A training on images."""
 
-    done: int
-    taught: Taught
-    network: HarmonyNetwork
-
-
-class Training:
-    """A training and its state in ``folder``, from which it goes on when it is made again."""
+    name, schedule = NAME, Schedule(rise=300, rest=1e-3, frozen=0.3)
 
     def __init__(self, course: Course, folder: Path, device: str = "cpu") -> None:
-        self.course, self.folder, self.device = course, folder, torch.device(device)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(course.seed)
-            self.network = HarmonyNetwork(course.shape).to(self.device)
-        learned = [p for name, p in self.network.named_parameters() if not name.startswith("decoder.")]
-        self.optimiser = torch.optim.Adam(learned, lr=course.learning_rate)
-        self.done, state = 0, folder / STATE
-        if state.exists():
-            self.done = restore(TrainState.load(state), self.network, self.optimiser, Objective(()))
-        self.pool = Pool(course.seed, course.particles, renewed=self.done)
+        super().__init__(course, lambda: HarmonyNetwork(course.shape), folder, device)
+        self.course, self.pool = course, Pool(course.seed, course.particles, renewed=self.done)
 
-    def steps(self) -> Iterator[Step]:
-        """Learn batch by batch until the course ends."""
-        while self.done < self.course.steps:
-            yield self._step()
-
-    def _step(self) -> Step:
-        progress = self.done / self.course.steps
-        self.network.train(progress < FROZEN)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.course.learning_rate * rate(progress, self.done)
+    def teach(self, progress: float) -> Taught:
+        """Look at images of the pool, of which a particle is new each time."""
         generator = torch.Generator().manual_seed(1_000_003 * self.course.seed + self.done)
         batch = moved(draw_batch(self.pool, self.course.layout, generator), self.device)
-        taught = teach(self.network.encode(batch.images), batch, progress)
-        if not math.isfinite(taught.loss.item()):
-            raise FloatingPointError(f"the loss is not finite after {self.done} steps")
-        self.optimiser.zero_grad(set_to_none=True)
-        taught.loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-        self.optimiser.step()
         self.pool.renew()
-        self.done += 1
-        return Step(self.done, taught, self.network)
-
-    def save(self) -> None:
-        """Keep the state, beside and then renamed."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        snapshot(self.done, self.network, self.optimiser, Objective(())).save(self.folder / STATE)
-
-
-def rate(progress: float, done: int) -> float:
-    """Factor of the learning rate: a short rise, then half a cosine."""
-    return min(1.0, (done + 1) / 300) * (0.5 * (1 + math.cos(math.pi * progress)) + 1e-3)
+        return teach(self.network.encode(batch.images), batch, progress)
 
 
 def moved(batch: ImageBatch, device: torch.device) -> ImageBatch:
@@ -128,8 +80,6 @@ def judge(network: HarmonyNetwork, images: torch.Tensor, content: np.ndarray, po
 
 def held_out(course: Course, energy: float, images: int = 50) -> ImageBatch:
     """A data set of 12 contents that no training of this seed shows: four new particles, three views each."""
-    from pretraining.images import expose, pictures_of
-
     generator = np.random.default_rng((course.seed, 2**31))
     pictures = torch.cat([pictures_of(generator, 3) for _ in range(4)]).repeat_interleave(images, 0)
     content = torch.arange(12).repeat_interleave(images)
@@ -140,61 +90,41 @@ def held_out(course: Course, energy: float, images: int = 50) -> ImageBatch:
 def pretrain(course: Course, folder: Path, device: str = "cpu", every: int = 200) -> HarmonyNetwork:
     """Train to the end of the course, with a log line and the state on disk every ``every`` steps."""
     training = Training(course, folder, device)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "images.course.json").write_text(json.dumps(asdict(course), indent=2) + "\n")
-    tests = {energy: held_out(course, energy) for energy in (120.0, 400.0)}
-    begun, recent = time.monotonic(), []
-    for step in training.steps():
-        taught = step.taught
-        recent.append([float(taught.contents), float(taught.poses), float(taught.recognised)])
-        if step.done % every and step.done < course.steps:
-            continue
-        training.save()
-        line: dict[str, object] = {"step": step.done, "seconds": round(time.monotonic() - begun, 1)}
-        line |= dict(zip(("contents", "poses", "recognised"), np.mean(recent, 0).round(4).tolist(), strict=True))
-        recent.clear()
-        if step.done % (10 * every) == 0 or step.done == course.steps:
-            for energy, test in tests.items():
-                judged = judge(step.network, test.images.to(training.device), test.content.numpy(), test.pose)
-                line[f"held out {energy:g}"] = {name: round(float(value), 3) for name, value in judged.items()}
-        with (folder / LOG).open("a") as log:
-            log.write(json.dumps(line) + "\n")
-    return training.network.eval()
+    tests = {f"held out {energy:g}": held_out(course, energy) for energy in (120.0, 400.0)}
+
+    def judged() -> dict[str, Any]:
+        network, device = training.network, training.device
+        return {
+            name: rounded(judge(network, test.images.to(device), test.content.numpy(), test.pose))
+            for name, test in tests.items()
+        }
+
+    return follow(training, course, every, judged, 10)
 
 
 def export(folder: Path, target: Path, facts: dict[str, str], hardware: str = "one core of a CPU") -> None:
     """Write the network of the state in ``folder`` as a model for any images; ``facts`` go onto its card."""
-    entries = json.loads((folder / "images.course.json").read_text())
+    entries = json.loads(course_file(folder, NAME).read_text())
     course = Course(**{**entries, "layout": Layout(**entries["layout"])})
-    network = HarmonyNetwork(course.shape)
-    state = TrainState.load(folder / STATE)
-    network.load_state_dict(
-        {n.removeprefix("network."): t for n, t in state.tensors.items() if n.startswith("network.")}
-    )
-    log = [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
-    batch = course.layout.sets * course.layout.contents * course.layout.images
+    network, steps = trained(folder, NAME, HarmonyNetwork(course.shape))
+    batch, shape = course.layout.sets * course.layout.contents * course.layout.images, course.shape
     told = {
-        "Data": f"{state.epoch * batch:,} simulated images of {course.particles + state.epoch:,} made-up particles; "
+        "Data": f"{steps * batch:,} simulated images of {course.particles + steps:,} made-up particles; "
         "no measured density",
-        "Training": f"{state.epoch:,} steps of {batch} images, seed {course.seed}, "
-        f"{log[-1]['seconds'] / 60:.0f} minutes on {hardware}",
+        "Training": f"{steps:,} steps of {batch} images, seed {course.seed}, "
+        f"{minutes_in(folder, NAME):.0f} minutes on {hardware}",
         **facts,
     }
     card = ModelCard(
         box=BOX,
         pixel_size=1.0,
         original_box=BOX,
-        transforms=course.shape.transforms,
+        transforms=shape.transforms,
         content=course.content,
-        hypotheses=course.shape.hypotheses,
-        mask_diameter=course.shape.mask_diameter,
-        max_shift=course.shape.max_shift,
+        hypotheses=shape.hypotheses,
+        mask_diameter=shape.mask_diameter,
+        max_shift=shape.max_shift,
         seed=course.seed,
-        particles=state.epoch * batch,
-        package_version=version("napari-harmony"),
-        trained_on="made-up particles",
-        trained=date.today().isoformat(),
-        general=True,
-        about=tuple(f"{about}: {words}" for about, words in told.items()),
+        particles=steps * batch,
     )
-    HarmonyModel(network.eval(), card).save(target)
+    ship(network, card, told, target)

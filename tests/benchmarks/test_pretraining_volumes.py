@@ -15,9 +15,10 @@ from napari_harmony.transforms import Pose3D, so3
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
+from pretraining.training import minutes
 from pretraining.volumes import VolumeBatch, contents_of, draw_batch
 from pretraining.volumes_lesson import frame_surprise
-from pretraining.volumes_training import Course, Training, export, minutes, pretrain, thinned
+from pretraining.volumes_training import Course, Training, export, pretrain, thinned
 
 TINY = Course(steps=3, contents=2, views=3, judged=3)
 
