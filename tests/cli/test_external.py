@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import fake_run
 import numpy as np
@@ -116,13 +118,21 @@ class TestEntry:
         assert markers(project) == [FAILURE]
         assert sentence in capsys.readouterr().err
 
-    def test_the_request_to_abort_is_heeded_and_continuing_resumes(self, engine: FakeEngine, project: Path) -> None:
+    @pytest.mark.parametrize("handler", [signal.default_int_handler, signal.SIG_IGN], ids=["usual", "in background"])
+    def test_the_request_to_abort_is_heeded_and_continuing_resumes(
+        self, engine: FakeEngine, project: Path, handler: Any
+    ) -> None:
         def ask() -> None:
             (project / JOB / ABORT_NOW).touch()
             time.sleep(30)
 
         engine.on_event = ask
-        assert main([*ARGUMENTS, "--j", "1"]) == 130
+        before = signal.signal(signal.SIGINT, handler)
+        try:
+            assert main([*ARGUMENTS, "--j", "1"]) == 130
+            assert signal.getsignal(signal.SIGINT) is handler
+        finally:
+            signal.signal(signal.SIGINT, before)
         assert engine.closed
         assert markers(project) == [ABORTED]
         engine.on_event = None

@@ -317,9 +317,10 @@ def test_the_row_says_where_a_run_is_paused(qtbot: QtBot, session: Session, runn
             yield Progress("training", 0.5, seconds_left=30)
             yield Loss(120 + 400 * i, 400_000, 0.5)
 
-    with qtbot.waitSignal(runner.heard):
-        runner.submit(work)
-    qtbot.waitUntil(lambda: "training" in row.label.text())
+    heard: list[Event] = []
+    runner.heard.connect(heard.append)
+    runner.submit(work)
+    qtbot.waitUntil(lambda: any(isinstance(event, Loss) for event in heard))
     row.pause_button.click()
     assert row.pause_button.text() == "Resume"
     wait_for(session, qtbot, State.PAUSED)

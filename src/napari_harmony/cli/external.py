@@ -33,6 +33,8 @@ _ENDS = {OK: SUCCESS, INTERRUPTED: ABORTED, TERMINATED: ABORTED}
 class _AbortWatch:
     """While the block runs, a file ``RELION_JOB_ABORT_NOW`` in a folder interrupts it as Ctrl-C does, within a second.
 
+    Shells start jobs in the background, as RELION's do, deaf to Ctrl-C; here they hear it.
+
     Parameters
     ----------
     folder : of the job
@@ -40,15 +42,18 @@ class _AbortWatch:
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / ABORT_NOW
-        self._over = threading.Event()
+        self._over, self._before = threading.Event(), signal.getsignal(signal.SIGINT)
         self._thread = threading.Thread(target=self._watch, name="RELION's request to abort", daemon=True)
 
     def __enter__(self) -> None:
+        if self._before == signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         self._thread.start()
 
     def __exit__(self, *error: object) -> None:
         self._over.set()
         self._thread.join()
+        signal.signal(signal.SIGINT, self._before)
 
     def _watch(self) -> None:
         while not self._over.wait(0.5):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from threading import Event as Flag
-from typing import Any, TypeAlias
+from typing import TypeAlias, TypeVar
 
 from napari_harmony.engine.events import Done, Event
 from napari_harmony.engine.memory import is_out_of_memory
@@ -26,6 +26,7 @@ from napari_harmony.particles.dataset import Particles
 from napari_harmony.results import Result
 
 AnyRun: TypeAlias = Run | VolumeRun
+RunT = TypeVar("RunT", bound=AnyRun)
 Events: TypeAlias = Generator[Event, None, None]
 
 
@@ -57,17 +58,15 @@ def fit(
     ------
     InputError for input that cannot be used, InferenceError for a run that failed; both in one sentence.
     """
-    if model is not None and model.card.general:
-        more: dict[str, Any] = {"checkpoint": checkpoint, "resume": resume, "enough": enough, "team": team}
-        for event in align(particles, settings, model=model, **more):
+    order = _Order(particles, settings, checkpoint, resume, enough, team)
+    if model is None:
+        check_references(settings.references)
+        yield from _in_words(_fit(order.fitting()))
+    elif model.card.general:
+        for event in _in_words(_adapt(order, model)):
             yield Done(event.model, event.model) if isinstance(event, Done) else event
-        return
-    if model is not None:
-        yield from _in_words(_tune(particles, settings, model, checkpoint, resume, enough, rescale, team))
-        return
-    run = _run(particles, settings, checkpoint, resume, enough, team)
-    check_references(settings.references)
-    yield from _in_words(_fit(run))
+    else:
+        yield from _in_words(_tune(order, model, rescale))
 
 
 def align(
@@ -88,21 +87,14 @@ def align(
     is one of the particles given. From a model for any particles (``card.general``) a run starts that finds classes of
     its own; nothing is rescaled for it. Other parameters, and errors, as for :func:`fit`.
     """
-    if model is not None and model.card.general:
-        yield from _in_words(_adapt(particles, settings, model, checkpoint, resume, enough, team))
-        return
-    given = particles
-    if model is not None and rescale:
-        particles = rescaled_for(given, model.card)
-    run = _run(particles, settings, checkpoint, resume, enough, team)
-    if model is not None:
-        _check_dimensions(model, particles)
-    if model is not None and particles.dimensions == 3:
-        settings.check_model()
+    order = _Order(particles, settings, checkpoint, resume, enough, team)
     if model is None:
         check_references(settings.references)
-    events = _align(run) if model is None else _apply(run, model)
-    yield from _in_words(events if particles is given else in_original_pixels(events, particles, given))
+        yield from _in_words(_align(order.fitting()))
+    elif model.card.general:
+        yield from _in_words(_adapt(order, model))
+    else:
+        yield from _in_words(_place(order, model, rescale))
 
 
 def cluster(particles: Particles, result: Result, settings: Settings, *, enough: Flag | None = None) -> Iterator[Event]:
@@ -110,7 +102,7 @@ def cluster(particles: Particles, result: Result, settings: Settings, *, enough:
 
     Poses start from those of ``result``. ``enough`` and errors as for :func:`fit`.
     """
-    yield from _in_words(_cluster(_run(particles, settings, None, False, enough, ALONE), result))
+    yield from _in_words(_cluster(_Order(particles, settings, enough=enough).fitting(), result))
 
 
 def average_classes(
@@ -125,16 +117,34 @@ def average_classes(
     yield from _in_words(reaverage.average_classes(particles, result, classes, device))
 
 
-def _run(
-    particles: Particles, settings: Settings, checkpoint: Path | None, resume: bool, enough: Flag | None, team: Team
-) -> AnyRun:
-    """The run that fits the particles."""
-    settings.check_defocus(particles.dimensions, particles.ctf is not None)
-    if particles.dimensions == 3:
-        return VolumeRun(particles, settings, checkpoint, resume, enough, team)
-    settings.check_images()
-    kind = Run if portions_of(particles, settings) is None else StreamedRun
-    return kind(particles, settings, checkpoint, resume, enough, team)
+@dataclass(frozen=True)
+class _Order:
+    """What a run is asked to do, whichever kind of run does it; attributes as the parameters of :func:`fit`."""
+
+    particles: Particles
+    settings: Settings
+    checkpoint: Path | None = None
+    resume: bool = False
+    enough: Flag | None = None
+    team: Team = ALONE
+
+    def given_to(self, kind: type[RunT]) -> RunT:
+        """A run of a kind that does it."""
+        self.settings.check_defocus(self.particles.dimensions, self.particles.ctf is not None)
+        if self.particles.dimensions == 2:
+            self.settings.check_images()
+        return kind(self.particles, self.settings, self.checkpoint, self.resume, self.enough, self.team)
+
+    def fitting(self) -> AnyRun:
+        """The run that fits the particles, or places them on what was fitted before."""
+        if self.particles.dimensions == 3:
+            return self.given_to(VolumeRun)
+        return self.given_to(StreamedRun if self.in_portions else Run)
+
+    @property
+    def in_portions(self) -> bool:
+        """Whether the images are too many to be held at a time."""
+        return portions_of(self.particles, self.settings) is not None
 
 
 def _fit(run: AnyRun) -> Events:
@@ -143,50 +153,41 @@ def _fit(run: AnyRun) -> Events:
     yield _done(run, model, model)
 
 
-def _tune(
-    particles: Particles,
-    settings: Settings,
-    model: HarmonyModel,
-    checkpoint: Path | None,
-    resume: bool,
-    enough: Flag | None,
-    rescale: bool,
-    team: Team,
-) -> Events:
+def _tune(order: _Order, model: HarmonyModel, rescale: bool) -> Events:
     from napari_harmony.engine.finetune import FineTuning, VolumeFineTuning, tuning_settings
 
-    _check_dimensions(model, particles)
-    settings = tuning_settings(settings, model.card)
-    settings.check_defocus(particles.dimensions, particles.ctf is not None)
-    used = rescaled_for(particles, model.card) if rescale else particles
-    tuning = VolumeFineTuning if particles.dimensions == 3 else FineTuning
-    run = tuning(used, settings, checkpoint, resume, enough, team)
+    _check_dimensions(model, order.particles)
+    particles = rescaled_for(order.particles, model.card) if rescale else order.particles
+    suited = replace(order, particles=particles, settings=tuning_settings(order.settings, model.card))
+    run: VolumeFineTuning | FineTuning
+    run = suited.given_to(VolumeFineTuning) if particles.dimensions == 3 else suited.given_to(FineTuning)
     _, tuned = yield from run.clock.watch(run.tune(model))
-    tuned = _signed(tuned, particles)
+    tuned = _signed(tuned, order.particles)
     yield _done(run, tuned, tuned)
 
 
-def _adapt(
-    particles: Particles,
-    settings: Settings,
-    model: HarmonyModel,
-    checkpoint: Path | None,
-    resume: bool,
-    enough: Flag | None,
-    team: Team,
-) -> Events:
+def _adapt(order: _Order, model: HarmonyModel) -> Events:
     from napari_harmony.engine.adapt import Adapting, StreamedAdapting
     from napari_harmony.engine.volumes.adapt import VolumeAdapting
 
-    _check_dimensions(model, particles)
-    settings.check_defocus(particles.dimensions, particles.ctf is not None)
-    kind: type[VolumeAdapting | Adapting] = VolumeAdapting
-    if particles.dimensions == 2:
-        settings.check_images()
-        kind = Adapting if portions_of(particles, settings) is None else StreamedAdapting
-    run = kind(particles, settings, checkpoint, resume, enough, team)
+    _check_dimensions(model, order.particles)
+    run: VolumeAdapting | Adapting
+    if order.particles.dimensions == 3:
+        run = order.given_to(VolumeAdapting)
+    else:
+        run = order.given_to(StreamedAdapting if order.in_portions else Adapting)
     result, adapted = yield from run.clock.watch(run.adapt(model))
-    yield _done(run, result, _signed(adapted, particles))
+    yield _done(run, result, _signed(adapted, order.particles))
+
+
+def _place(order: _Order, model: HarmonyModel, rescale: bool) -> Events:
+    given = order.particles
+    particles = rescaled_for(given, model.card) if rescale else given
+    _check_dimensions(model, particles)
+    if particles.dimensions == 3:
+        order.settings.check_model()
+    events = _apply(replace(order, particles=particles).fitting(), model)
+    yield from events if particles is given else in_original_pixels(events, particles, given)
 
 
 def _check_dimensions(model: HarmonyModel, particles: Particles) -> None:

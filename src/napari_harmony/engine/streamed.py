@@ -106,6 +106,25 @@ class _Located:
         return Placement(*(self.each[name].numpy() for name in ("label", "probability", "flip_odds")))
 
 
+@dataclass(frozen=True)
+class _Settled:
+    """All particles, and the classes that they are to be refined on.
+
+    Attributes
+    ----------
+    located : where the particles are
+    templates, basis : the classes, and the basis that they are given on
+    junk : (n,) particles that no class is averaged from
+    sigma : pixels, spread of the shifts per axis
+    """
+
+    located: _Located
+    templates: Templates
+    basis: SteerableBasis
+    junk: torch.Tensor
+    sigma: float
+
+
 class StreamedRun(Run):
     """The stages of a run on images of which a portion is in memory at a time."""
 
@@ -120,7 +139,7 @@ class StreamedRun(Run):
             located = yield from self._located(store, classes, [fine])
             junk = junk_of(found, sample, located.rows, located.each["margin"])
             templates = maximise(fine, located.sums[0])
-            findings = yield from self._finished(store, located, templates, fine, junk, found.sigma)
+            findings = yield from self._finished(store, _Settled(located, templates, fine, junk, found.sigma))
             findings = replace(findings, agreement=found.agreement)
             result = yield from self._told(
                 store, findings, {"sample": len(sample), "resolution_particles": len(sample)}
@@ -140,7 +159,7 @@ class StreamedRun(Run):
             classes = _Classes([Look(basis, templates, quick)], len(templates), search.sigma, model, quick)
             located = yield from self._located(store, classes, [])
             junk = torch.zeros(len(located.rows), dtype=torch.bool)
-            findings = yield from self._finished(store, located, templates, basis, junk, search.sigma)
+            findings = yield from self._finished(store, _Settled(located, templates, basis, junk, search.sigma))
             return (yield from self._told(store, replace(findings, numbered=True), {}))
 
     def cluster(self, result: Result) -> Generator[Event, None, Result]:
@@ -168,7 +187,7 @@ class StreamedRun(Run):
             templates = maximise(basis, sums)
             flags = result.table["flags"].fillna("").str.contains("junk").to_numpy(dtype=bool)
             junk = torch.as_tensor(flags[rows])
-            findings = yield from self._finished(store, located, templates, basis, junk, sigma)
+            findings = yield from self._finished(store, _Settled(located, templates, basis, junk, sigma))
             findings = replace(findings, content=codes[rows].astype(np.float32))
             return (yield from self._told(store, findings, {}))
 
@@ -265,17 +284,9 @@ class StreamedRun(Run):
 
         return (yield from self._through(store, "summed", portions, look)).sums[0]
 
-    def _finished(
-        self,
-        store: Store,
-        located: _Located,
-        templates: Templates,
-        basis: SteerableBasis,
-        junk: torch.Tensor,
-        sigma: float,
-    ) -> Generator[Event, None, Findings]:
+    def _finished(self, store: Store, settled: _Settled) -> Generator[Event, None, Findings]:
         """Poses refined on the templates of all particles, and averages on the whole band."""
-        work = self._polished(store, located, templates, basis, junk, sigma)
+        work, located = self._polished(store, settled), settled.located
         refined, sums, defocus = yield from self.clock.follow("refining poses", work)
         full, count = self._search_on_nothing(store).basis(np.inf), len(located.rows)
         content = located.each.get("content", torch.zeros(count, 0))
@@ -288,24 +299,17 @@ class StreamedRun(Run):
             full,
             content.numpy().astype(np.float32),
             located.each["scale"].numpy() if scaled else np.ones(count, np.float32),
-            junk.numpy(),
+            settled.junk.numpy(),
             None,
             defocus=defocus,
         )
 
-    def _polished(
-        self,
-        store: Store,
-        located: _Located,
-        templates: Templates,
-        basis: SteerableBasis,
-        junk: torch.Tensor,
-        sigma: float,
-    ) -> Work[tuple[Refined, Sums, Defocus | None]]:
+    def _polished(self, store: Store, settled: _Settled) -> Work[tuple[Refined, Sums, Defocus | None]]:
         """Refined poses, the sums of the classes on the whole band, and defocus where it was asked for."""
+        located, basis = settled.located, settled.basis
         portions, full = located.portions, self._search_on_nothing(store).basis(np.inf)
         parts = list(slices([len(rows) for rows in portions]))
-        member = ~junk if not bool(junk.all()) else junk
+        member = ~settled.junk if not bool(settled.junk.all()) else settled.junk
         focus = "defocus" in self.settings.transforms and self.particles.ctf is not None
 
         def best(number: int) -> Posterior:
@@ -314,10 +318,12 @@ class StreamedRun(Run):
         def look(number: int) -> Work[Harvest]:
             prepared = yield from portion(store.preparing(portions[number]), 0.0, 0.1)
             start = best(number)
-            refined = yield from portion(self._polish(prepared, templates, basis, start, sigma), 0.1, 0.8)
+            refined = yield from portion(
+                self._polish(prepared, settled.templates, basis, start, settled.sigma), 0.1, 0.8
+            )
             chosen = with_poses(start, refined).only(member[parts[number]].to(self.device))
             work = harvest_of(
-                self.search(prepared), refinement(refined), [basis if focus else full], chosen, len(templates)
+                self.search(prepared), refinement(refined), [basis if focus else full], chosen, len(settled.templates)
             )
             return (yield from portion(work, 0.8, 1.0))
 
