@@ -1,9 +1,9 @@
 """How long the stages of a run are expected to take.
 
-The operations are counted (``counts``) and multiplied by what each took on one core of a machine of 2024 (measured with
-``benchmarks/time_left.py``: non-negative least squares over the stages of eleven runs of images and four of
-subtomograms; the search of images with ``benchmarks/profile_engine.py``), then by how much slower this machine was in
-earlier runs, where there were any.
+The operations are counted (``counts``) and multiplied by what each took on one core of a machine of 2024, then by how
+much slower this machine was in earlier runs, where there were any. Seconds per operation were measured with
+``benchmarks/time_left.py``, by non-negative least squares: of images over the stages of eleven runs, of subtomograms
+over the single looks of five; those of the search of images with ``benchmarks/profile_engine.py``.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ SECONDS = {
     "averaged": 6e-11,
     "basis": 3e-4,
     "batch": 7.8e-2,
-    "best": 8.5e-9,
+    "best": 1.03e-8,
     "grouped": 7e-6,
-    "inserted": 5e-8,
+    "inserted": 2.7e-7,
     "library": 1.3,
     "look": 2e-2,
-    "matched": 6.5e-11,
+    "matched": 6.1e-11,
     "measured": 2.3e-3,
     "moved": 3e-9,
     "multiplied": 4.7e-12,
     "pixel": 9.2e-8,
     "proposed": 1.0e-4,
     "refined": 4.0e-11,
-    "sampled": 3.3e-8,
+    "sampled": 8.0e-8,
     "scored": 1.6e-9,
-    "shifted": 4e-8,
-    "transformed": 1.6e-7,
+    "shifted": 5e-9,
+    "transformed": 2e-8,
     "volume batch": 0.77,
-    "volume measured": 6.9e-3,
+    "volume measured": 4e-3,
     "volume proposed": 1.4e-3,
     "volume refined": 7e-7,
-    "voxel": 6e-8,
+    "voxel": 4.5e-8,
 }
 
 SEARCH, NETWORK = "search", "network"

@@ -9,6 +9,8 @@ pairs is the information in nats, as long as there is not more of it than the pa
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -156,23 +158,37 @@ def _fitting(
     held = torch.arange(len(a)) % HELD == 0
     optimiser = torch.optim.AdamW(critic.parameters(), lr=RATE, weight_decay=DECAY, fused=True)
     best, least, at, taught = _weights(critic), float("inf"), 0, (~held).nonzero()[:, 0]
-    for step in range(steps):
-        rows = taught[torch.randperm(len(taught), generator=generator)[:BATCH]]
-        table = critic.table(a[rows], b[rows])
-        optimiser.zero_grad(set_to_none=True)
-        critic_loss(table.diagonal(), _others(table)).backward()
-        optimiser.step()
-        if step % CHECK == CHECK - 1:
-            yield step / steps
+    for step in range(CHECK - 1, steps, CHECK):
+        yield (step + 1 - CHECK) / steps
+        with _one_thread():
+            for _ in range(CHECK):
+                rows = taught[torch.randperm(len(taught), generator=generator)[:BATCH]]
+                table = critic.table(a[rows], b[rows])
+                optimiser.zero_grad(set_to_none=True)
+                critic_loss(table.diagonal(), _others(table)).backward()
+                optimiser.step()
             with torch.no_grad():
                 table = critic.table(a[held], b[held])
                 loss = float(critic_loss(table.diagonal(), _others(table)))
-            if loss < least:
-                best, least, at = _weights(critic), loss, step
-            elif step - at >= patience:
-                break
+        if loss < least:
+            best, least, at = _weights(critic), loss, step
+        elif step - at >= patience:
+            break
     critic.load_state_dict(best)
     return critic
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """What is as small as a critic takes no longer on one core, and many times longer on several that are busy."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _weights(critic: Critic) -> dict[str, Tensor]:

@@ -39,7 +39,7 @@ from napari_harmony.engine.volumes.plans import (
 #: Classes that a run is expected to find where it chooses their number.
 EXPECTED_CLASSES = 4
 #: Particles among which first templates are chosen; entries of a particle's posterior; looks of its refinement.
-CANDIDATES, ENTRIES, NEWTON_STEPS = 120, 2, 7
+CANDIDATES, ENTRIES, NEWTON_STEPS = 120, 1.3, 7
 #: Poses that a network proposes for a particle and that are looked at in every class.
 PROPOSED = 4
 #: Turns and shifts beside a pose that are tried.
