@@ -49,7 +49,9 @@ class _Normalise(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, weight: Tensor, bias: Tensor, eps: float, team: Team) -> Any:
-        variance, mean = torch.var_mean(values, 0, correction=0)
+        # In two passes over the values: torch.var_mean along the first axis takes ten times as long.
+        mean = values.mean(0)
+        variance = (values - mean).square_().mean(0)
         here = values.new_full((1,), len(values), dtype=torch.float64)
         # In double precision, where squares of means may be taken off again.
         first = here * mean.double()
