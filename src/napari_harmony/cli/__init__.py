@@ -6,6 +6,6 @@ one line on standard error. Everything heavy is imported inside the commands, so
 
 from __future__ import annotations
 
-from napari_harmony.cli.main import main
+from napari_harmony.cli.main import console, main
 
-__all__ = ["main"]
+__all__ = ["console", "main"]

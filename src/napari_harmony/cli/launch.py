@@ -41,7 +41,7 @@ COMMAND: ContextVar[tuple[str, ...]] = ContextVar("command", default=())
 _EVERY, _GRACE, _LEAVE = 0.2, 8.0, 3.0
 #: Exit code of a process that cannot go on without another one.
 _LOST = 1
-_PROGRAM = "import sys; from napari_harmony.cli import main; sys.exit(main(sys.argv[1:]))"
+_PROGRAM = "from napari_harmony.cli import console; console()"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
@@ -9,7 +10,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from napari_harmony.cli import launch
 from napari_harmony.cli.streams import complain, release, reserve_descriptors, say
@@ -17,6 +18,16 @@ from napari_harmony.errors import HarmonyError, InputError
 
 OK, FAILED, BAD_INPUT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 PROGRAM = "napari-harmony"
+
+
+def console() -> NoReturn:
+    """The program: run the command that it was given, and end at once with its exit code.
+
+    Taking apart all that was loaded, as Python does when it ends, takes two seconds once torch is among it.
+    """
+    code = main()
+    atexit._run_exitfuncs()
+    os._exit(code)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

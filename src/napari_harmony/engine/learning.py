@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.mixture import GaussianMixture
 
 from napari_harmony.engine.counts import GROUPS, MOST_GROUPED
 from napari_harmony.engine.enough import Enough
@@ -217,6 +216,8 @@ def cluster_content(content: np.ndarray, classes: int | None, seed: int) -> np.n
 
 def group_content(content: np.ndarray, classes: int | None, seed: int) -> Work[np.ndarray]:
     """:func:`cluster_content` as a computation that can be followed."""
+    from sklearn.mixture import GaussianMixture  # takes a second to load
+
     scaled = (content - content.mean(0)) / content.std(0).clip(1e-6)
     fitted = scaled
     if len(scaled) > MOST_GROUPED:
