@@ -8,6 +8,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from engine_data import draw
 from fake_run import BOX, PIXEL_SIZE, FakeEngine, FakeModel
 
 import napari_harmony.engine
@@ -37,3 +38,13 @@ def stack(tmp_path: Path) -> Path:
     path = tmp_path / "stack.mrcs"
     write_stack(path, images, PIXEL_SIZE)
     return path
+
+
+@pytest.fixture
+def drawn_stack(tmp_path: Path) -> Path:
+    """Two drawings in noise, 80 images."""
+    random = np.random.default_rng(0)
+    images = [draw(k % 2, random.uniform(0, 360, 1), random.normal(0, 1, (1, 2))).numpy()[0] for k in range(80)]
+    noisy = np.stack(images) + random.normal(0, 0.6, (80, 32, 32))
+    write_stack(tmp_path / "stack.mrcs", noisy.astype(np.float32), 10.0)
+    return tmp_path / "stack.mrcs"

@@ -10,9 +10,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import pytest
-from engine_data import draw
 
 from napari_harmony.cli import launch, main
 from napari_harmony.cli.launch import Crew, crew_of, speaks
@@ -20,21 +18,10 @@ from napari_harmony.engine.processes import STARTED, Place
 from napari_harmony.errors import InferenceError, InputError, TeamBroken
 from napari_harmony.outputs import load_output, names
 from napari_harmony.outputs.summary import read_summary
-from napari_harmony.particles.mrc import write_stack
 
 PROGRAM = "import sys; from napari_harmony.cli import main; sys.exit(main(sys.argv[1:]))"
 OPTIONS = ("--classes", "2", "--preset", "fast", "--device", "cpu")
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
-
-
-@pytest.fixture
-def stack(tmp_path: Path) -> Path:
-    """Two drawings in noise, 80 images."""
-    random = np.random.default_rng(0)
-    images = [draw(k % 2, random.uniform(0, 360, 1), random.normal(0, 1, (1, 2))).numpy()[0] for k in range(80)]
-    noisy = np.stack(images) + random.normal(0, 0.6, (80, 32, 32))
-    write_stack(tmp_path / "stack.mrcs", noisy.astype(np.float32), 10.0)
-    return tmp_path / "stack.mrcs"
 
 
 def start(*arguments: str | Path) -> subprocess.Popen[str]:
@@ -54,11 +41,13 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="processes are killed by signals")
-def test_a_killed_process_ends_the_job_and_resuming_gives_what_one_process_gives(stack: Path, tmp_path: Path) -> None:
+def test_a_killed_process_ends_the_job_and_resuming_gives_what_one_process_gives(
+    drawn_stack: Path, tmp_path: Path
+) -> None:
     import psutil
 
     out, alone = tmp_path / "out", tmp_path / "alone"
-    command = ("align", stack, "-o", out, *OPTIONS, "--devices", "2")
+    command = ("align", drawn_stack, "-o", out, *OPTIONS, "--devices", "2")
     killed = start(*command)
     wait_for(out / names.CHECKPOINT / "search.safetensors", killed)
     (other,) = psutil.Process(killed.pid).children()
@@ -72,7 +61,7 @@ def test_a_killed_process_ends_the_job_and_resuming_gives_what_one_process_gives
     resumed = start(*command, "--resume")
     complaint = resumed.communicate(timeout=200)[1]
     assert resumed.returncode == 0 and "Continuing the interrupted run" in complaint
-    assert main(["align", str(stack), "-o", str(alone), *OPTIONS]) == 0
+    assert main(["align", str(drawn_stack), "-o", str(alone), *OPTIONS]) == 0
     assert read_summary(out / names.SUMMARY)["processes"] == 2
     one, two = load_output(alone).table, load_output(out).table
     assert (one["class_number"] == two["class_number"]).mean() >= 0.98
