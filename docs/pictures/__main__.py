@@ -17,11 +17,13 @@ IMAGES = Path(__file__).parents[1] / "images"
 #: Modules of this package, each with a function ``draw(studio, runs)``; those that run come before those that look.
 SUBJECTS = (
     "harmony",
+    "bundled",
     "table",
     "latent",
     "gallery",
     "navigator",
     "tomogram",
+    "cluster",
     "follow",
     "models",
     "preferences",

@@ -14,8 +14,9 @@ from engine_data import run
 from napari_harmony import Harmony
 from napari_harmony.additions import additions_of
 from napari_harmony.analysis import metrics
-from napari_harmony.engine import api
-from napari_harmony.engine.adapt import LOOKING, Telling, check_adaptable, discriminants
+from napari_harmony.engine import api, costs
+from napari_harmony.engine.adapt import Telling, check_adaptable, discriminants
+from napari_harmony.engine.counts import LOOKING
 from napari_harmony.engine.events import Done
 from napari_harmony.engine.learning import cluster_content
 from napari_harmony.engine.settings import Settings
@@ -74,8 +75,10 @@ def test_its_pictures_are_the_class_averages(begun: Done) -> None:
     assert (likeness.argmax(1) == np.arange(5)).all() and likeness.diagonal().min() > 0.7
 
 
-def test_stages_that_run_are_those_foretold(begun: Done) -> None:
-    assert LOOKING in begun.value.summary["seconds"]
+def test_stages_that_run_are_those_foretold(begun: Done, data: Simulated) -> None:
+    foretold = costs.expected(data.particles, FAST, "adapt")
+    assert [stage for stage in begun.value.summary["seconds"] if stage != "total"] == list(foretold)
+    assert LOOKING in foretold
 
 
 def test_it_takes_any_pixel_size_and_any_box_that_is_wide_enough(general: HarmonyModel, data: Simulated) -> None:

@@ -68,8 +68,10 @@ def test_more_particles_and_more_thorough_searches_take_longer(dimensions: int, 
     short, long = (estimate.estimate(particles, Settings()) for particles in (few, many))
     assert short.seconds is not None and long.seconds is not None and 2 < long.seconds / short.seconds < 12
     assert short.memory < long.memory and long.device_memory == 0
-    placed = estimate.estimate(many, Settings(), model=True)
+    placed = estimate.estimate(many, Settings(), task="apply")
     assert placed.seconds is not None and placed.seconds < 0.9 * long.seconds
+    adapted = estimate.estimate(many, Settings(), task="adapt")
+    assert adapted.seconds is not None and 0.2 * long.seconds < adapted.seconds < 0.8 * long.seconds
 
 
 def test_what_is_added_and_asked_for_costs_time() -> None:

@@ -41,14 +41,14 @@ def test_the_line_asks_the_engine_and_turns_red(qtbot: QtBot, monkeypatch: pytes
     line, particles, settings = EstimateLine(), make_particles(), Settings(preset="fast")
     qtbot.addWidget(line)
     for _ in range(5):  # edits come in rows; one question is enough
-        line.ask(particles, settings, CPU, model=True)
+        line.ask(particles, settings, CPU, "apply")
     qtbot.waitUntil(lambda: not line.isHidden())
-    assert asked == [((particles, settings), {"device": "cpu", "model": True})]
+    assert asked == [((particles, settings), {"device": "cpu", "task": "apply"})]
     assert line.text() == "CPU (2 cores): about 30 s, 4.0 GB" and line.styleSheet() == ""
     monkeypatch.setattr(_estimate_line, "available_memory", lambda: 2 * GB)
     line.show_now()
     assert "2.0 GB are free" in line.text() and ERROR_COLOUR in line.styleSheet()
-    line.ask(particles, None, CPU, model=False)
+    line.ask(particles, None, CPU, "fit")
     assert line.isHidden()
 
 
@@ -59,7 +59,7 @@ def test_settings_that_do_not_fit_each_other_are_said(qtbot: QtBot, monkeypatch:
     monkeypatch.setattr(_estimate_line, "estimate", refuse)
     line = EstimateLine()
     qtbot.addWidget(line)
-    line.ask(make_particles(), Settings(), CPU, model=False)
+    line.ask(make_particles(), Settings(), CPU, "fit")
     line.show_now()
     assert line.text() == "the mask is too small." and ERROR_COLOUR in line.styleSheet()
 
@@ -67,6 +67,6 @@ def test_settings_that_do_not_fit_each_other_are_said(qtbot: QtBot, monkeypatch:
 def test_the_engine_knows_what_a_run_needs(qtbot: QtBot) -> None:
     line = EstimateLine()
     qtbot.addWidget(line)
-    line.ask(make_particles(400, 32), Settings(device="cpu"), CPU, model=False)
+    line.ask(make_particles(400, 32), Settings(device="cpu"), CPU, "fit")
     line.show_now()
     assert line.text().startswith("CPU (2 cores): about ") and line.text().endswith((" MB", " GB"))

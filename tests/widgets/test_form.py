@@ -234,7 +234,7 @@ def test_what_is_disabled_says_why(form: SettingsForm) -> None:
 def test_of_the_models_of_the_package_the_one_for_such_particles_is_offered(
     library: Path, form: SettingsForm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    images, text = bundled_model(2), "bundled: any images (fast start)"
+    images, text = bundled_model(2), "bundled: any images"
     monkeypatch.setattr(default_library(), "bundled", images.parent)
     form.set_particles(replace(make_particles(box=32), pixel_size=1.7))
     offered = [form.model_box.itemText(i) for i in range(form.model_box.count())]

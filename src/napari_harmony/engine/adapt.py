@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 
-from napari_harmony.engine.costs import Task, seconds_of
-from napari_harmony.engine.counts import Problem, total
+from napari_harmony.engine.costs import Task
+from napari_harmony.engine.counts import LOOKING
 from napari_harmony.engine.discovery import Discovery, Search, discover, render_averages
 from napari_harmony.engine.events import Event
-from napari_harmony.engine.geometry import name_of, working_geometry
+from napari_harmony.engine.geometry import name_of
 from napari_harmony.engine.learning import network_input, propose, train_network, training_state
 from napari_harmony.engine.onto_model import proposed
-from napari_harmony.engine.plans import PLANS, Plan, Stage, over_cluster
+from napari_harmony.engine.plans import ADAPTING, SHORTENED
 from napari_harmony.engine.preprocess import Prepared, cropped_transform
 from napari_harmony.engine.run import Run
 from napari_harmony.engine.search import Posterior, maximise
@@ -28,22 +28,8 @@ from napari_harmony.objectives import SeedPoses
 from napari_harmony.particles.dataset import Particles
 from napari_harmony.results import Result
 
-#: What the first stage is called, in which the pretrained network looks at the particles.
-LOOKING = "looking with the model"
 #: How the decoder learns class averages before anything else: steps, codes per step, learning rate.
 PICTURE_STEPS, PICTURE_BATCH, PICTURE_RATE = 100, 128, 3e-3
-#: Of the passes over the particles that a new network needs, how many a pretrained one does.
-SHARE = {"fast": 0.0, "balanced": 0.25, "thorough": 0.4}
-#: The search of each preset, shorter by what the network knows: shifts are looked for near those that it proposes.
-SHORTENED = {
-    "fast": Plan((Stage(9, 1, True), Stage(11, 1, True)), (11,), (Stage(15, 1, True),)),
-    "balanced": Plan((Stage(9, 2, True), Stage(11, 1, True)), (13,), (Stage(15, 1, True), Stage(19, 1, True))),
-    "thorough": Plan(
-        (Stage(7, 2), Stage(9, 2, True), Stage(11, 2, True)),
-        PLANS["thorough"].settle,
-        PLANS["thorough"].refine,
-    ),
-}
 
 
 class Adapting(Run):
@@ -86,7 +72,7 @@ class Adapting(Run):
     def lesson(self, usable: Prepared, found: Discovery) -> tuple[ModelCard, SeedPoses]:
         """What the network for these particles looks like, trained for a part of the usual time, and what it learns."""
         card, seeds = super().lesson(usable, found)
-        epochs = card.epochs if self.settings.additions else round(SHARE[self.settings.preset] * card.epochs)
+        epochs = card.epochs if self.settings.additions else round(ADAPTING[self.settings.preset] * card.epochs)
         return replace(card, epochs=epochs, started_from=self._general.card.trained_on or "a bundled model"), seeds
 
     def _train(self, usable: Prepared, card: ModelCard, seeds: SeedPoses | None) -> Work[HarmonyModel]:
@@ -104,35 +90,11 @@ class Adapting(Run):
         return (yield from train_network(*network_input(usable, card.box), card, seeds, self.device, state, **more))
 
     def _expect(self, task: Task, classes: int | None = None) -> None:
-        """Tell the clock how long the stages should take: of a run from nothing, with another search and training."""
-        super()._expect(task, classes)
-        preset = self.settings.preset
-        problem = Problem(len(self.particles), working_geometry(self.particles, self.settings), self.settings)
-        many = over_cluster(self.settings.classes, max(2, problem.count // 2))
-        explored = _share(problem, many, SHORTENED[preset].explore, PLANS[preset].explore)
-        refined = _share(problem, many, SHORTENED[preset].refine, PLANS[preset].refine)
-        parts = {
-            "searching half 1 of 2": explored,
-            "searching half 2 of 2": explored,
-            "refining classes": refined,
-            "training": 1.0 if self.settings.additions else SHARE[preset],
-        }
-        weights: dict[str, float] = {}
-        for stage, seconds in self.clock.weights.items():
-            if stage == "preparing the search":
-                weights[LOOKING] = seconds_of({"proposed": problem.count})
-            weights[stage] = seconds * parts.get(stage, 1.0)
-        self.clock.weights = weights
+        super()._expect("adapt" if task == "fit" else task, classes)
 
 
 class StreamedAdapting(Adapting, StreamedRun):
     """The same on more images than fit in memory: the network looks at a sample by chance, which is searched."""
-
-
-def _share(problem: Problem, classes: int, new: tuple[Stage, ...], old: tuple[Stage, ...]) -> float:
-    """How long stages of a search take, of what others do."""
-    first, second = (seconds_of(total(problem.looks(problem.count, classes, stages))) for stages in (new, old))
-    return first / second
 
 
 def check_adaptable(particles: Particles, settings: Settings, card: ModelCard) -> None:

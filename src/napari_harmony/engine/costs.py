@@ -19,8 +19,9 @@ from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.volumes import counts as volume_counts
 from napari_harmony.particles.dataset import Particles
 
-#: What is done with particles: a network is fitted to them, they are placed on a model, or grouped anew.
-Task: TypeAlias = Literal["fit", "apply", "cluster"]
+#: What is done with particles: a network is fitted to them, from nothing or from a pretrained one; they are placed on a
+#: model; or grouped anew.
+Task: TypeAlias = Literal["fit", "adapt", "apply", "cluster"]
 
 #: Seconds per operation.
 SECONDS = {
@@ -114,6 +115,8 @@ def operations_of(
             return volume_counts.of_a_model(volumes, classes)
         if task == "cluster":
             return volume_counts.of_a_grouping(volumes)
+        if task == "adapt":
+            return volume_counts.of_an_adaptation(volumes)
         return volume_counts.of_the_published(volumes) if published else volume_counts.of_a_fit(volumes)
     images = counts.Problem(len(particles), geometry, settings)
     if (portions := portions_of(particles, settings)) is not None:
@@ -121,9 +124,11 @@ def operations_of(
             return counts_in_portions.of_a_large_model(images, classes)
         if task == "cluster":
             return counts_in_portions.of_a_large_grouping(images)
-        return counts_in_portions.of_a_large_fit(images, portions)
+        return counts_in_portions.of_a_large_fit(images, portions, adapting=task == "adapt")
     if task == "apply":
         return counts.of_a_model(images, classes)
     if task == "cluster":
         return counts.of_a_grouping(images)
+    if task == "adapt":
+        return counts.of_an_adaptation(images)
     return counts.of_the_published(images) if published else counts.of_a_fit(images)

@@ -12,7 +12,17 @@ from dataclasses import dataclass
 
 from napari_harmony.engine.bases import BASES
 from napari_harmony.engine.geometry import Geometry
-from napari_harmony.engine.plans import MODEL_BAND, PLANS, REFINE_BAND, Stage, grouping_bands, over_cluster
+from napari_harmony.engine.plans import (
+    ADAPTING,
+    MODEL_BAND,
+    PLANS,
+    REFINE_BAND,
+    SHORTENED,
+    Plan,
+    Stage,
+    grouping_bands,
+    over_cluster,
+)
 from napari_harmony.engine.schedule import BATCH, NETWORK_BOX, epochs
 from napari_harmony.engine.settings import Settings
 
@@ -30,6 +40,10 @@ MEASURED = 1000
 GROUPS = (1, 2, 3, 4, 6, 8, 10, 12, 15, 20, 25, 30)
 #: Content codes that a mixture is fitted to; of more, some by chance.
 MOST_GROUPED = 20_000
+#: What the stage is called in which a pretrained network looks at the particles.
+LOOKING = "looking with the model"
+#: What teaching a pretrained network pictures of classes takes, in batches of a training.
+TAUGHT = 10.0
 #: As in the comparison of halves: decoys per class, and how many there are at least.
 DECOYS, LEAST_DECOYS = 6, 24
 #: A batch with an added objective, and one of the published objective, in batches of Harmony alone.
@@ -169,12 +183,17 @@ class Problem:
         return {"refined": n * work, "averaged": n * fine * self.size(math.inf), "moved": n * 7 * NEWTON_STEPS * coarse}
 
 
-def of_a_fit(problem: Problem) -> dict[str, Counts]:
-    """Stages of a run from nothing, in their order."""
-    n, settings, plan = problem.count, problem.settings, PLANS[problem.settings.preset]
+def of_a_fit(problem: Problem, plan: Plan | None = None, seeded: bool = True) -> dict[str, Counts]:
+    """Stages of a run from nothing, in their order.
+
+    ``plan`` is another than the preset's; without ``seeded`` first templates are not looked for.
+    """
+    n, settings = problem.count, problem.settings
+    plan = plan or PLANS[settings.preset]
     many = over_cluster(settings.classes, max(2, n // 2))
     kept = min(settings.classes or EXPECTED_CLASSES, many)
-    half = total([problem.seeds(n / 2, many, plan.explore[0].limit), *problem.looks(n / 2, many, plan.explore)])
+    seeds = [problem.seeds(n / 2, many, plan.explore[0].limit)] if seeded else []
+    half = total([*seeds, *problem.looks(n / 2, many, plan.explore)])
     last = problem.look(n / 2, kept, plan.settle[-1], True)
     check = total([*problem.weighings(n / 2, many, kept, plan.settle), last])
     return {
@@ -191,6 +210,26 @@ def of_a_fit(problem: Problem) -> dict[str, Counts]:
         "proposing": {"proposed": n},
         **problem.finished(REFINE_BAND[settings.preset]),
     }
+
+
+def of_an_adaptation(problem: Problem) -> dict[str, Counts]:
+    """Stages of a run that starts from a pretrained network."""
+    settings = problem.settings
+    stages = of_a_fit(problem, SHORTENED[settings.preset], seeded=False)
+    if not settings.additions:
+        stages["training"] = shortened(stages["training"], ADAPTING[settings.preset]) or {"batch": TAUGHT}
+    return with_look(stages, {"proposed": problem.count})
+
+
+def shortened(counts: Counts, share: float) -> Counts:
+    """A share of something, nothing where it is left out."""
+    return {name: share * number for name, number in counts.items()} if share else {}
+
+
+def with_look(stages: dict[str, Counts], look: Counts) -> dict[str, Counts]:
+    """The stages of a run that begins with a ``look`` of a pretrained network at what was read."""
+    first = "reading"
+    return {first: stages[first], LOOKING: look, **{stage: done for stage, done in stages.items() if stage != first}}
 
 
 def of_the_published(problem: Problem) -> dict[str, Counts]:

@@ -5,16 +5,25 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from napari_harmony.engine.counts import EXPECTED_CLASSES, Counts, Problem, grouped, loaded, of_a_fit, total
+from napari_harmony.engine.counts import (
+    EXPECTED_CLASSES,
+    Counts,
+    Problem,
+    grouped,
+    loaded,
+    of_a_fit,
+    of_an_adaptation,
+    total,
+)
 from napari_harmony.engine.plans import PLANS, REFINE_BAND, grouping_bands, over_cluster, placing_bands
 from napari_harmony.engine.portions import Portions
 
 
-def of_a_large_fit(problem: Problem, portions: Portions) -> dict[str, Counts]:
-    """Stages of a run from nothing: a sample is searched and learned from, then all are placed."""
+def of_a_large_fit(problem: Problem, portions: Portions, adapting: bool = False) -> dict[str, Counts]:
+    """Stages of a run from nothing, or from a pretrained network: a sample is searched and learned from, all placed."""
     settings, plan, n = problem.settings, PLANS[problem.settings.preset], problem.count
     sample = replace(problem, count=portions.sample)
-    searched = of_a_fit(sample)
+    searched = of_an_adaptation(sample) if adapting else of_a_fit(sample)
     kept = min(settings.classes or EXPECTED_CLASSES, over_cluster(settings.classes, max(2, portions.sample // 2)))
     looks = [problem.look(n, kept, limit, local) for limit, local in placing_bands(plan)]
     decoys = problem.look(n, kept, *placing_bands(plan)[0])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_harmony.engine import counts
-from napari_harmony.engine.costs import expected
+from napari_harmony.engine.costs import Task, expected
 from napari_harmony.engine.geometry import working_geometry
 from napari_harmony.engine.pace import pace_of
 from napari_harmony.engine.plans import MODEL_BAND, PLANS, REFINE_BAND, over_cluster
@@ -26,8 +26,9 @@ PROGRAM, TRAINING, VOLUME_TRAINING = 450 * MEBIBYTE, 200 * MEBIBYTE, 600 * MEBIB
 CONTEXT = 500 * MEBIBYTE
 #: Scores that are held at a time: on the CPU, on a card, and of volumes.
 MOST_SCORES, MOST_SCORES_CARD, VOLUME_SCORES = 48_000_000, 2**30, 12_000_000
-#: Images and volumes that are read at a time, and posterior entries that are averaged at a time.
-READ, READ_VOLUMES, AVERAGED = 512, 32, 4096
+#: Images and volumes that are read at a time, posterior entries that are averaged at a time, images that are moved at a
+#: time, and cells of an image that are kept beside the best ones.
+READ, READ_VOLUMES, AVERAGED, MOVED, KEPT = 512, 32, 4096, 768, 10
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,13 @@ class Estimate:
     disk: int = 0
 
 
-def estimate(particles: Particles, settings: Settings, device: str = "cpu", model: bool = False) -> Estimate:
+def estimate(particles: Particles, settings: Settings, device: str = "cpu", task: Task = "fit") -> Estimate:
     """What a run on particles will need.
 
     Parameters
     ----------
     device : "cpu", "cuda", "cuda:1", "mps"; or "auto", which is the CPU until torch is loaded and has found a card
-    model : the particles are placed on a model, instead of a network being fitted to them
+    task : what is done with the particles
 
     Raises
     ------
@@ -63,8 +64,8 @@ def estimate(particles: Particles, settings: Settings, device: str = "cpu", mode
     kind = _kind_of(device)
     pace = pace_of(kind)
     known = pace.known or kind == "cpu"
-    seconds = sum(expected(particles, settings, "apply" if model else "fit", None, pace.slowness).values())
-    portions = portions_of(particles, settings)
+    seconds = sum(expected(particles, settings, task, None, pace.slowness).values())
+    portions, model = portions_of(particles, settings), task == "apply"
     held = len(particles) if portions is None else min(len(particles), portions.sample)
     data, work = (
         _of_volumes(particles, settings, model)
@@ -149,11 +150,13 @@ def _looks(problem: counts.Problem, model: bool) -> list[_Look]:
 
 
 def _look(problem: counts.Problem, look: _Look, most: int) -> float:
-    """Bytes of an expectation step: images at all shifts, their coefficients, and scores."""
-    shifts, poses = problem.shifts(look.limit, look.local), look.classes * problem.rotations(look.limit)
-    rows = min(look.count, max(1.0, most / (shifts * poses)))
-    images = 26 * problem.samples(look.limit) + 8 * problem.size(look.limit)
-    return rows * shifts * (images + 6 * poses)
+    """Bytes of an expectation step: templates at all rotations, and of some images at all shifts coefficients, scores
+    and, block by block, samples."""
+    shifts, rotations = problem.shifts(look.limit, look.local), problem.rotations(look.limit)
+    size, samples = problem.size(look.limit), problem.samples(look.limit)
+    each = shifts * (4 * size + 16 * look.classes) + 8 * (KEPT + look.classes) * rotations
+    rows = min(most / (shifts * look.classes * rotations), problem.settings.batch_memory / each, look.count)
+    return max(1.0, rows) * each + 30 * MOVED * samples + 8 * look.classes * rotations * size
 
 
 def _of_volumes(particles: Particles, settings: Settings, model: bool) -> tuple[int, int]:

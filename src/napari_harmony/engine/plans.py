@@ -49,6 +49,18 @@ PLANS = {
         (Stage(11, 2), Stage(17, 2, True), Stage(21, 3, True)),
     ),
 }
+#: The same from a pretrained network, shorter by what it knows: shifts are looked for near those that it proposes.
+SHORTENED = {
+    "fast": Plan((Stage(9, 1, True), Stage(11, 1, True)), (11,), (Stage(15, 1, True),)),
+    "balanced": Plan((Stage(9, 2, True), Stage(11, 1, True)), (13,), (Stage(15, 1, True), Stage(19, 1, True))),
+    "thorough": Plan(
+        (Stage(7, 2), Stage(9, 2, True), Stage(11, 2, True)),
+        PLANS["thorough"].settle,
+        PLANS["thorough"].refine,
+    ),
+}
+#: Of the passes over the particles that a new network needs, how many a pretrained one does.
+ADAPTING = {"fast": 0.0, "balanced": 0.25, "thorough": 0.4}
 
 #: Band, in cycles per mask diameter, on which final poses are refined, and the widest on which a model's are placed.
 REFINE_BAND = {"fast": 15.0, "balanced": 19.0, "thorough": 23.0}

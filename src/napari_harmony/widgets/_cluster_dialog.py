@@ -19,8 +19,10 @@ from qtpy.QtWidgets import (
 )
 
 from napari_harmony.cluster import MOST_GPUS, Resources, memory_for, slurm_script
+from napari_harmony.engine.costs import Task
 from napari_harmony.engine.estimate import estimate
 from napari_harmony.errors import InputError
+from napari_harmony.models.bundled import is_bundled
 from napari_harmony.particles.files import replacing
 from napari_harmony.widgets._commands import Job
 from napari_harmony.widgets._queue_box import ERROR_COLOUR
@@ -161,8 +163,9 @@ class ClusterDialog(QDialog):
 
     def _suggest_memory(self) -> None:
         try:
-            settings = replace(self._job.settings, device=self.device)
-            needed = estimate(self._job.particles, settings, self.device, self._job.model is not None).memory
+            settings, model = replace(self._job.settings, device=self.device), self._job.model
+            task: Task = "fit" if model is None else "adapt" if is_bundled(model) else "apply"
+            needed = estimate(self._job.particles, settings, self.device, task).memory
         except InputError:  # mask, shift and box do not fit each other; the dock says so
             return
         self.memory_spin.setValue(memory_for(needed))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QLabel, QWidget
 
+from napari_harmony.engine.costs import Task
 from napari_harmony.engine.durations import duration
 from napari_harmony.engine.estimate import Estimate, available_memory, estimate
 from napari_harmony.errors import InputError
@@ -33,36 +34,36 @@ class EstimateLine(QLabel):
         super().__init__(parent)
         self.setWordWrap(True)
         self.setToolTip(_TIP)
-        self._asked: tuple[Particles, Settings, Device, bool] | None = None
+        self._asked: tuple[Particles, Settings, Device, Task] | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_PAUSE_MS)
         self._timer.timeout.connect(self.show_now)
         self.hide()
 
-    def ask(self, particles: Particles | None, settings: Settings | None, device: Device, model: bool) -> None:
+    def ask(self, particles: Particles | None, settings: Settings | None, device: Device, task: Task) -> None:
         """Say in a moment what a run takes.
 
         Parameters
         ----------
         particles, settings : of the run, or None where it cannot be started
         device : that it is computed on
-        model : whether it uses a trained model
+        task : what is done with the particles
         """
         if particles is None or settings is None:
             self._asked = None
             self.hide()
             return
-        self._asked = particles, settings, device, model
+        self._asked = particles, settings, device, task
         self._timer.start()
 
     def show_now(self) -> None:
         """Say it at once."""
         if self._asked is None:
             return
-        particles, settings, device, model = self._asked
+        particles, settings, device, task = self._asked
         try:
-            found = estimate(particles, settings, device=device.key, model=model)
+            found = estimate(particles, settings, device=device.key, task=task)
         except InputError as error:  # mask, shift and box do not fit each other
             text, problem = "", str(error)
         else:

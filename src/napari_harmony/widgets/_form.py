@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
+from napari_harmony.engine.costs import Task
 from napari_harmony.engine.settings import OBJECTIVES, PRECISIONS, PRESETS, TRANSFORMS, Settings
 from napari_harmony.widgets._additions import AdditionsBox
 from napari_harmony.widgets._devices import Device, cpu
@@ -257,6 +258,11 @@ class SettingsForm(QWidget):
     def model(self) -> str | Path:
         """``TRAIN``, ``LAST``, or the path of a saved model."""
         return self.models.model
+
+    @property
+    def task(self) -> Task:
+        """What a run with this model does with particles."""
+        return self.models.task
 
     def problems(self) -> list[str]:
         """What is wrong with the values, one sentence each; marks the fields."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QVBoxLayout, QWidget
 
+from napari_harmony.engine.costs import Task
 from napari_harmony.errors import InputError
 from napari_harmony.library import Entry, card_facts, default_library, mismatch, why_not_rescaled
 from napari_harmony.models.card import ModelCard, model_files, read_card
@@ -108,7 +109,7 @@ class ModelChoice(QWidget):
         tip = entry.problem or "\n".join(f"{name}: {words}" for name, words in facts.items())
         if entry.card is not None and entry.card.general:
             things = "subtomograms" if entry.card.dimensions == 3 else "images"
-            name = f"bundled: any {things} (fast start)" if entry.bundled else f"{entry.name} (fast start)"
+            name = f"bundled: any {things}" if entry.bundled else f"{entry.name}: any {things}"
         else:
             name = f"{entry.name} (bundled)" if entry.bundled else entry.name
         self._add(name, str(entry.folder), tip)
@@ -154,6 +155,13 @@ class ModelChoice(QWidget):
         """``TRAIN``, ``LAST``, or the path of a saved model."""
         key = str(self.box.currentData())
         return key if key in (TRAIN, LAST) else Path(key)
+
+    @property
+    def task(self) -> Task:
+        """What a run with it does with particles."""
+        key = str(self.box.currentData())
+        card = self._cards.get(key)
+        return "fit" if key == TRAIN else "adapt" if card is not None and card.general else "apply"
 
     @property
     def rescale(self) -> bool:

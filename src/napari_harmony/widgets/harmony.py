@@ -275,7 +275,7 @@ class HarmonyWidget(Dock):
         trial = why_no_trial(data) if data is not None else ""
         actions = {} if reason else {action: self._why_not(action) for action in Action}
         self.run_buttons.show_reasons(reason, actions, trial, "" if reason else self.commands.why_not())
-        self.estimate_line.ask(data, None if reason else self.settings, self.form.device, self.form.model != TRAIN)
+        self.estimate_line.ask(data, None if reason else self.settings, self.form.device, self.form.task)
 
     def _lock_input(self, used: bool) -> None:
         """What is known of particles stays as it is while they are worked on."""

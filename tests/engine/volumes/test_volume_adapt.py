@@ -15,7 +15,7 @@ from volume_data import rotation_errors, subtomograms, true_poses
 
 from napari_harmony.additions import additions_of
 from napari_harmony.engine import api
-from napari_harmony.engine.adapt import LOOKING
+from napari_harmony.engine.counts import LOOKING
 from napari_harmony.engine.events import Done, Event, Progress
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.volumes import adapt
@@ -38,7 +38,7 @@ def general() -> HarmonyModel:
 def trained() -> Iterator[None]:
     """The fast preset, which trains no pretrained network further, with two passes of training."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(adapt.SHARE, "fast", 1.0)
+        patch.setitem(adapt.ADAPTING, "fast", 1.0)
         yield
 
 
@@ -75,7 +75,7 @@ def test_the_model_that_is_left_has_the_classes_found_and_says_what_it_began_as(
 
 def test_every_stage_that_runs_was_expected(events: list[Event], general: HarmonyModel) -> None:
     run = adapt.VolumeAdapting(subtomograms().particles, QUICK, None, False)
-    run._expect_adapting()
+    run._expect("adapt")
     seen = list(dict.fromkeys(event.stage for event in events if isinstance(event, Progress)))
     assert seen == list(run.clock.weights) and LOOKING in seen
     assert all(seconds > 0 for seconds in run.clock.weights.values())

@@ -9,13 +9,12 @@ from typing import Any
 
 import torch
 
-from napari_harmony.engine.adapt import LOOKING, groups_of
-from napari_harmony.engine.costs import seconds_of
+from napari_harmony.engine.adapt import groups_of
+from napari_harmony.engine.counts import LOOKING
 from napari_harmony.engine.events import Event
-from napari_harmony.engine.geometry import name_of, working_geometry
+from napari_harmony.engine.geometry import name_of
 from napari_harmony.engine.learning import train_network, training_state, warm_up
 from napari_harmony.engine.settings import Settings
-from napari_harmony.engine.volumes.counts import Problem, of_a_fit
 from napari_harmony.engine.volumes.discovery import Discovery, Search
 from napari_harmony.engine.volumes.learning import (
     network_input,
@@ -25,7 +24,7 @@ from napari_harmony.engine.volumes.learning import (
     volume_card,
     with_classes,
 )
-from napari_harmony.engine.volumes.plans import ALL_ROTATIONS, EVERYWHERE, NEARBY, PLANS, Plan, Stage
+from napari_harmony.engine.volumes.plans import ADAPTING, Plan, Stage, adapting_plan
 from napari_harmony.engine.volumes.prepare import Prepared
 from napari_harmony.engine.volumes.run import VolumeRun
 from napari_harmony.engine.volumes.search import Posterior
@@ -34,27 +33,6 @@ from napari_harmony.errors import InputError
 from napari_harmony.models import GuidedVolumeNetwork, HarmonyModel, ModelCard, VolumeProposals
 from napari_harmony.results import Result
 
-#: Of the passes over the particles that a new network needs, how many a pretrained one does.
-SHARE = {"fast": 0.0, "balanced": 0.15, "thorough": 0.5}
-#: The search of each preset, shorter by what the network knows.
-SHORTENED = {
-    "fast": Plan(
-        (Stage(4, 30, 1, EVERYWHERE), Stage(5.5, 24, 1, ALL_ROTATIONS)),
-        Stage(5.5, 24, 1, ALL_ROTATIONS),
-        (Stage(7, 18, 1, ALL_ROTATIONS), Stage(9, 9, 1, NEARBY)),
-    ),
-    "balanced": Plan(
-        (Stage(4, 30, 2, EVERYWHERE), Stage(5.5, 24, 2, ALL_ROTATIONS)),
-        Stage(5.5, 24, 1, ALL_ROTATIONS),
-        (Stage(7, 18, 1, ALL_ROTATIONS), Stage(10, 8, 2, NEARBY)),
-    ),
-    "thorough": Plan(
-        (Stage(4, 30, 2, EVERYWHERE), Stage(5.5, 24, 2, ALL_ROTATIONS), Stage(7, 18, 1, ALL_ROTATIONS)),
-        PLANS["thorough"].weigh,
-        PLANS["thorough"].settle,
-    ),
-}
-
 
 class VolumeAdapting(VolumeRun):
     """Classes and poses that start from what a pretrained network sees in the particles."""
@@ -62,7 +40,7 @@ class VolumeAdapting(VolumeRun):
     def adapt(self, general: HarmonyModel) -> Generator[Event, None, tuple[Result, HarmonyModel]]:
         """Classes and poses of the particles, and a network of their own that began as ``general``."""
         check_adaptable(self, general.card)
-        self._expect_adapting()
+        self._expect("adapt")
         warm_up()
         prepared, usable, rows = yield from self._read()
         proposals = yield from self.clock.follow(LOOKING, propose(general, usable, self.team))
@@ -79,8 +57,8 @@ class VolumeAdapting(VolumeRun):
 
     @property
     def plan(self) -> Plan:
-        """A short search; that from nothing for classes with a symmetry, whose axes the network does not know."""
-        return (SHORTENED if self.settings.symmetry == "C1" else PLANS)[self.settings.preset]
+        """A short search."""
+        return adapting_plan(self.settings)
 
     def _started(self, usable: Prepared, proposals: VolumeProposals, scale: float) -> Search:
         """The search: from what the network says, where it has a say."""
@@ -105,18 +83,6 @@ class VolumeAdapting(VolumeRun):
         state, data = training_state(self.folder, self.resume, self.team), network_input(usable, card)
         more: dict[str, Any] = {"traces": self.traces, "enough": self.enough, "team": self.team, "start": network}
         return (yield from train_network(*data, card, seeds, self.device, state, **more))
-
-    def _expect_adapting(self) -> None:
-        """Tell the clock how long the stages should take."""
-        self._expect("fit")
-        problem = Problem(len(self.particles), working_geometry(self.particles, self.settings), self.settings)
-        whole, short = of_a_fit(problem), of_a_fit(problem, self.plan, seeded=self.plan is PLANS[self.settings.preset])
-        stages: dict[str, float] = {}
-        for stage, seconds in self.clock.weights.items():
-            share = seconds_of(short[stage]) / max(seconds_of(whole[stage]), 1e-9)
-            stages[stage] = seconds * (SHARE[self.settings.preset] if stage == "training" else share)
-            stages |= {LOOKING: self.clock.weights["proposing"]} if stage == "reading" else {}
-        self.clock.weights = stages
 
 
 class StartedSearch(Search):
@@ -165,7 +131,7 @@ def chosen(posterior: Posterior, rows: torch.Tensor) -> Posterior:
 def adapted_card(general: ModelCard, usable: Prepared, settings: Settings, classes: int) -> ModelCard:
     """The card of a network that began as a general one: its sizes, and the lengths of the particles."""
     geometry = usable.geometry
-    fresh, share = volume_card(geometry, settings, classes, len(usable)), SHARE[settings.preset]
+    fresh, share = volume_card(geometry, settings, classes, len(usable)), ADAPTING[settings.preset]
     pixel_size = geometry.box * geometry.pixel_size / general.box
     return replace(
         fresh,

@@ -16,11 +16,14 @@ from napari_harmony.engine.counts import (
     Counts,
     grouped,
     loaded,
+    shortened,
     total,
+    with_look,
 )
 from napari_harmony.engine.geometry import Geometry
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.volumes.plans import (
+    ADAPTING,
     BATCH,
     BATCH_2022,
     EVERYWHERE,
@@ -31,6 +34,7 @@ from napari_harmony.engine.volumes.plans import (
     ROUNDS,
     Plan,
     Stage,
+    adapting_plan,
     beside_and_everywhere,
     epochs,
     over_cluster,
@@ -48,6 +52,8 @@ TURNS_NEARBY, SHIFTS_NEARBY = 27, 7
 PUBLISHED_COST = 2.0
 #: Numbers of turned templates held at a time.
 BLOCK = 40_000_000
+#: What letting a pretrained network draw the classes takes, in batches of a training.
+TAUGHT = 0.1
 #: Degrees that rotations may differ from those of the input where nothing else is said.
 LOCAL = 30.0
 
@@ -201,6 +207,14 @@ def of_a_fit(problem: Problem, plan: Plan | None = None, seeded: bool = True) ->
         "proposing": {"volume proposed": n},
         **problem.finished(problem.refined(REFINE_BAND[settings.preset], ROUNDS[settings.preset])),
     }
+
+
+def of_an_adaptation(problem: Problem) -> dict[str, Counts]:
+    """Stages of a run that starts from a pretrained network."""
+    settings = problem.settings
+    stages = of_a_fit(problem, adapting_plan(settings), seeded=settings.symmetry != "C1")
+    stages["training"] = shortened(stages["training"], ADAPTING[settings.preset]) or {"volume batch": TAUGHT}
+    return with_look(stages, {"volume proposed": problem.count})
 
 
 def of_the_published(problem: Problem) -> dict[str, Counts]:

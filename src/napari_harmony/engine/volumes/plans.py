@@ -56,6 +56,26 @@ PLANS = {
         (Stage(8, 15, 3, ALL_ROTATIONS), Stage(10, 8, 2, NEARBY), Stage(12, 5, 3, NEARBY)),
     ),
 }
+#: The same from a pretrained network, shorter by what it knows.
+SHORTENED = {
+    "fast": Plan(
+        (Stage(4, 30, 1, EVERYWHERE), Stage(5.5, 24, 1, ALL_ROTATIONS)),
+        Stage(5.5, 24, 1, ALL_ROTATIONS),
+        (Stage(7, 18, 1, ALL_ROTATIONS), Stage(9, 9, 1, NEARBY)),
+    ),
+    "balanced": Plan(
+        (Stage(4, 30, 2, EVERYWHERE), Stage(5.5, 24, 2, ALL_ROTATIONS)),
+        Stage(5.5, 24, 1, ALL_ROTATIONS),
+        (Stage(7, 18, 1, ALL_ROTATIONS), Stage(10, 8, 2, NEARBY)),
+    ),
+    "thorough": Plan(
+        (Stage(4, 30, 2, EVERYWHERE), Stage(5.5, 24, 2, ALL_ROTATIONS), Stage(7, 18, 1, ALL_ROTATIONS)),
+        PLANS["thorough"].weigh,
+        PLANS["thorough"].settle,
+    ),
+}
+#: Of the passes over the particles that a new network needs, how many a pretrained one does.
+ADAPTING = {"fast": 0.0, "balanced": 0.15, "thorough": 0.5}
 #: Degrees between the rotations that are tried where the network's proposals are the better guess.
 COARSEST = 30.0
 #: Band, in cycles per mask diameter, on which final poses are refined, and how often averages and poses take turns.
@@ -78,6 +98,11 @@ def beside_and_everywhere(preset: Preset) -> tuple[Stage, Stage]:
     weigh = PLANS[preset].weigh
     step = COARSEST if preset == "fast" else weigh.step
     return replace(weigh, step=COARSEST, where=NEARBY), replace(weigh, step=step, where=EVERYWHERE)
+
+
+def adapting_plan(settings: Settings) -> Plan:
+    """How hard to search from a pretrained network: as from nothing with a symmetry, whose axes it does not know."""
+    return (SHORTENED if settings.symmetry == "C1" else PLANS)[settings.preset]
 
 
 def over_cluster(classes: int | None, particles: int) -> int:
