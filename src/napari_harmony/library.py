@@ -70,6 +70,15 @@ class Entry:
     bundled: bool = False
     problem: str = ""
 
+    @property
+    def title(self) -> str:
+        """What lists call it: of a model of the package, also that it is one, and what it is for."""
+        if not self.bundled:
+            return self.name
+        if self.card is None or not self.card.general:
+            return f"{self.name} (bundled)"
+        return f"bundled: any {'subtomograms' if self.card.dimensions == 3 else 'images'}"
+
 
 class Library:
     """The models in a folder, which is made when the first one is added, and those of the package.

@@ -92,10 +92,10 @@ def test_what_is_added_and_asked_for_costs_time() -> None:
 def test_memory_of_the_protocols_is_near_what_was_measured() -> None:
     """Largest resident sets in MB of processes on one core; the benchmark measures more of them."""
     for particles, settings, peak in (
-        (blank(2000, 64), Settings(classes=12, preset="fast"), 1177),
-        (blank(2000, 64), Settings(classes=12), 1429),
-        (blank(1000, 64), Settings(classes=3), 1683),
-        (blank(2000, 32), Settings(classes=12), 976),
+        (blank(2000, 64), Settings(preset="fast"), 812),
+        (blank(2000, 64), Settings(classes=12), 938),
+        (blank(1000, 64), Settings(classes=3), 721),
+        (blank(2000, 32), Settings(classes=12, preset="fast"), 751),
         (blank(240, 32, 3), Settings(classes=4, preset="fast"), 1196),
         (blank(240, 32, 3), Settings(classes=4), 1456),
     ):

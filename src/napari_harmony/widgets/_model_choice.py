@@ -107,12 +107,7 @@ class ModelChoice(QWidget):
     def _add_entry(self, entry: Entry) -> None:
         facts = card_facts(entry.card) if entry.card is not None else {}
         tip = entry.problem or "\n".join(f"{name}: {words}" for name, words in facts.items())
-        if entry.card is not None and entry.card.general:
-            things = "subtomograms" if entry.card.dimensions == 3 else "images"
-            name = f"bundled: any {things}" if entry.bundled else f"{entry.name}: any {things}"
-        else:
-            name = f"{entry.name} (bundled)" if entry.bundled else entry.name
-        self._add(name, str(entry.folder), tip)
+        self._add(entry.title, str(entry.folder), tip)
         self._cards[str(entry.folder)] = entry.card
         if entry.problem:
             self._problems[str(entry.folder)] = entry.problem

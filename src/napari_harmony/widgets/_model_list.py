@@ -92,10 +92,10 @@ class ModelList(QTreeWidget):
     def _on_changed(self, item: QTreeWidgetItem, column: int) -> None:
         entry = self._entries[self.indexOfTopLevelItem(item)]
         text = item.text(NAME)
-        if column != NAME or text == entry.name:
+        if column != NAME or text == entry.title:
             return
         self.blockSignals(True)
-        item.setText(NAME, entry.name)
+        item.setText(NAME, entry.title)
         self.blockSignals(False)
         self.renamed.emit(entry, text)
 
@@ -103,7 +103,7 @@ class ModelList(QTreeWidget):
 def _item(entry: Entry, particles: Particles | None) -> QTreeWidgetItem:
     card = entry.card
     kind = "" if card is None else "subtomograms" if card.dimensions == 3 else "images"
-    item = QTreeWidgetItem([entry.name, kind, _fit(entry, particles)])
+    item = QTreeWidgetItem([entry.title, kind, _fit(entry, particles)])
     item.setSizeHint(NAME, QSize(0, _ROW))
     if not entry.bundled:
         item.setFlags(item.flags() | Qt.ItemFlag.ItemIsEditable)
