@@ -72,12 +72,10 @@ class Entry:
 
     @property
     def title(self) -> str:
-        """What lists call it: of a model of the package, also that it is one, and what it is for."""
+        """What lists call it: of a model of the package, also that it is one."""
         if not self.bundled:
             return self.name
-        if self.card is None or not self.card.general:
-            return f"{self.name} (bundled)"
-        return f"bundled: any {'subtomograms' if self.card.dimensions == 3 else 'images'}"
+        return WORD if self.card is not None and self.card.general else f"{self.name} ({WORD})"
 
 
 class Library:

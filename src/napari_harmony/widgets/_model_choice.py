@@ -107,7 +107,10 @@ class ModelChoice(QWidget):
     def _add_entry(self, entry: Entry) -> None:
         facts = card_facts(entry.card) if entry.card is not None else {}
         tip = entry.problem or "\n".join(f"{name}: {words}" for name, words in facts.items())
-        self._add(entry.title, str(entry.folder), tip)
+        title = entry.title
+        if entry.bundled and entry.card is not None and entry.card.general:
+            title += ": any subtomograms" if entry.card.dimensions == 3 else ": any images"
+        self._add(title, str(entry.folder), tip)
         self._cards[str(entry.folder)] = entry.card
         if entry.problem:
             self._problems[str(entry.folder)] = entry.problem
