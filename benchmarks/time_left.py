@@ -32,6 +32,8 @@ from napari_harmony.engine import api, clock, costs
 from napari_harmony.engine.clock import Clock
 from napari_harmony.engine.events import Done, Event, Progress
 from napari_harmony.engine.settings import Settings
+from napari_harmony.models import HarmonyModel
+from napari_harmony.models.bundled import bundled_model
 from napari_harmony.particles.dataset import Particles
 
 RESULTS = Path(__file__).parent / "results" / "time_left.json"
@@ -66,16 +68,19 @@ class Case:
 
 
 ALL: tuple[costs.Task, ...] = ("fit", "apply", "cluster")
+BUNDLED: tuple[costs.Task, ...] = ("adapt",)
 CASES = {
     "V12 300 fast": Case("V12", 300, 12, "fast", ALL),
     "V12 500 auto fast": Case("V12", 500, None, "fast"),
     "V12 1000 K=3": Case("V12", 1000, 3, "balanced"),
     "V12 fast": Case("V12", 2000, 12, "fast"),
     "V12": Case("V12", 2000, 12, "balanced", ALL),
+    "V12 bundled": Case("V12", 2000, 12, "balanced", BUNDLED),
     "V12 auto": Case("V12", 2000, None, "balanced"),
     "T4 60 auto": Case("T4", 60, None, "balanced"),
     "T4 fast": Case("T4", 240, 4, "fast", ALL),
     "T4": Case("T4", 240, 4, "balanced"),
+    "T4 bundled": Case("T4", 240, 4, "balanced", BUNDLED),
 }
 
 
@@ -169,6 +174,7 @@ def measured(name: str, case: Case, slowness: dict[str, float]) -> Iterator[tupl
         "fit": lambda: api.align(particles, settings),
         "apply": lambda: api.align(particles, settings, model=fitted.done.model),
         "cluster": lambda: api.cluster(particles, fitted.done.value, settings),
+        "adapt": lambda: api.align(particles, settings, model=HarmonyModel.load(bundled_model(particles.dimensions))),
     }
     for task in case.tasks:
         watch = fitted if task == "fit" else Watch()
@@ -248,7 +254,9 @@ def main() -> None:
             for record, found in measured(name, CASES[name], slowness):
                 slowness |= found
                 same = [r for r in kept() if (r["case"], r["task"]) != (record["case"], record["task"])]
-                order = {(case, task): (i, j) for i, case in enumerate(CASES) for j, task in enumerate(ALL)}
+                order = {
+                    (case, task): (i, j) for i, case in enumerate(CASES) for j, task in enumerate((*ALL, *BUNDLED))
+                }
                 write(sorted([*same, record], key=lambda r: order[r["case"], r["task"]]))
     print(markdown(kept()))
 
