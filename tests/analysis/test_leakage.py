@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.transform import Rotation
 
 from napari_harmony.analysis.disentanglement import angles, leak_between, leakage_of, numbers, rotations
-from napari_harmony.analysis.disentanglement.leakage import FEWEST
+from napari_harmony.analysis.disentanglement.leakage import FEWEST, measure_leakage
 
 COUNT = 600
 
@@ -87,3 +88,14 @@ def test_only_so_many_particles_are_used() -> None:
     found = leakage_of(codes, (angles("rotation", psi),), most=300)
     assert found is not None and 200 < found.particles <= 300
     assert found.to_dict()["factors"]["rotation"]["share"] == found.overall.share
+
+
+def test_others_keep_their_threads() -> None:
+    """Critics learn on one thread, but never between two words of how far they are, when others compute."""
+    random, before = np.random.default_rng(0), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        work = measure_leakage(random.normal(size=(200, 3)), [numbers("shift", random.normal(size=(200, 2)))])
+        assert {torch.get_num_threads() for _ in work} == {2}
+    finally:
+        torch.set_num_threads(before)

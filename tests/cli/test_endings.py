@@ -182,7 +182,7 @@ class TestResume:
 
 
 def run(arguments: Sequence[object], **options: object) -> subprocess.CompletedProcess[str]:
-    code = "import sys; from napari_harmony.cli import main; sys.exit(main())"
+    code = "from napari_harmony.cli import console; console()"
     return subprocess.run([sys.executable, "-c", code, *map(str, arguments)], text=True, **options)  # type: ignore
 
 

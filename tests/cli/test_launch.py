@@ -19,7 +19,7 @@ from napari_harmony.errors import InferenceError, InputError, TeamBroken
 from napari_harmony.outputs import load_output, names
 from napari_harmony.outputs.summary import read_summary
 
-PROGRAM = "import sys; from napari_harmony.cli import main; sys.exit(main(sys.argv[1:]))"
+PROGRAM = "from napari_harmony.cli import console; console()"
 OPTIONS = ("--classes", "2", "--preset", "fast", "--device", "cpu")
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}
 
