@@ -1,4 +1,4 @@
-"""The Harmony dock with the model that comes with the package, and what it found on the sample particles."""
+"""What the Harmony dock finds in the sample particles with the model that comes with the package."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ def draw(studio: Studio, _runs: Runs) -> None:
     harmony.form.set_settings(replace(SETTINGS[PARTICLES], preset="fast"))
     harmony.form.models.set_file(bundled_model(2))
     wait(lambda: harmony.form.device_box.count() > 1, 60)
-    studio.take("bundled")
     run(studio, harmony, Action.ALIGN_AND_CLUSTER)
     studio.fit()
     studio.take("bundled-result")
