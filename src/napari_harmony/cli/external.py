@@ -42,18 +42,19 @@ class _AbortWatch:
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / ABORT_NOW
-        self._over, self._before = threading.Event(), signal.getsignal(signal.SIGINT)
+        self._over, self._deaf = threading.Event(), signal.getsignal(signal.SIGINT) == signal.SIG_IGN
         self._thread = threading.Thread(target=self._watch, name="RELION's request to abort", daemon=True)
 
     def __enter__(self) -> None:
-        if self._before == signal.SIG_IGN:
+        if self._deaf:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         self._thread.start()
 
     def __exit__(self, *error: object) -> None:
         self._over.set()
         self._thread.join()
-        signal.signal(signal.SIGINT, self._before)
+        if self._deaf:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def _watch(self) -> None:
         while not self._over.wait(0.5):
