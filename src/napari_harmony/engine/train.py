@@ -128,9 +128,7 @@ def train(
     order of their own first. On CUDA the sums of some gradients have no fixed order; results agree to rounding.
     """
     settings = settings or TrainSettings()
-    network = _fresh_network(card)
-    if start is not None:
-        network.load_state_dict(start.state_dict())
+    network = _fresh_network(card) if start is None else _copied(start, card)
     _check(images, ctf_magnitude, network, seeds)
     device = torch.device(device)
     recipe = _fresh_recipe(card, seeds is not None, len(images), settings.batch)
@@ -141,9 +139,7 @@ def train(
         network.start_from(seeds.templates)
     learned = [*network.parameters(), *recipe.objective.parameters()]
     optimiser = torch.optim.Adam(learned, lr=settings.learning_rate or recipe.learning_rate, fused=True)
-    first = 0
-    if resume is not None:
-        first = restore(resume, network, optimiser, recipe.objective)
+    first = restore(resume, network, optimiser, recipe.objective) if resume is not None else 0
     own_order = _own_order(images)
     portions = max(1, round(len(images) / settings.batch))
     # A batch is shared out where all terms allow it, and where everybody gets something to normalise.
@@ -235,6 +231,13 @@ def _fresh_network(card: ModelCard) -> Network:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(card.seed)
         return build_network(card)
+
+
+def _copied(start: Network, card: ModelCard) -> Network:
+    """A network of the card with the weights of another."""
+    network = _fresh_network(card)
+    network.load_state_dict(start.state_dict())
+    return network
 
 
 def _fresh_recipe(card: ModelCard, seeded: bool, particles: int, batch: int) -> Recipe:
