@@ -6,7 +6,14 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from napari.components import ViewerModel
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import QCoreApplication, QEvent
+from qtpy.QtWidgets import QOpenGLWidget
+
+from napari_harmony.session import session_of
 
 # points over an image, drawn, removed, and more images drawn, in a program of its own: a crash would end the tests
 PROGRAM = """
@@ -42,3 +49,21 @@ def test_points_that_are_removed_do_not_crash_the_next_drawing() -> None:
     command = [sys.executable, "-W", "ignore", "-c", PROGRAM]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert "drawn to the end" in done.stdout, done.stderr[-2000:]
+
+
+def test_a_canvas_that_was_closed_is_left_alone(qtbot: QtBot, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asking it is an error, upon which napari would silently forget to call for the next removal."""
+
+    class Closed:
+        native = QOpenGLWidget()
+
+    Closed.native.deleteLater()
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+    with pytest.raises(RuntimeError):
+        Closed.native.isValid()
+    monkeypatch.setattr("vispy.gloo.context.get_current_canvas", Closed)
+    viewer = ViewerModel()
+    session_of(viewer)
+    hooks = viewer.layers.events.removed.callbacks
+    viewer.layers.remove(viewer.add_points(np.zeros((3, 2))))
+    assert viewer.layers.events.removed.callbacks == hooks

@@ -25,8 +25,20 @@ def _switch_attributes_off(_event: Any = None) -> None:
 
     canvas = get_current_canvas()
     native = getattr(canvas, "native", None)
-    if native is None or not native.isValid():  # nothing was drawn yet
+    if native is None or not _drawable(native):
         return
     canvas.set_current()
     for attribute in range(_ATTRIBUTES):
         gl.glDisableVertexAttribArray(attribute)
+
+
+def _drawable(native: Any) -> bool:
+    """Whether something was drawn, and the window is still there.
+
+    vispy names the canvas of a closed viewer until Python collects it. Asking that is an error, which must not reach
+    napari: it would silently never call again what raised it.
+    """
+    try:
+        return bool(native.isValid())
+    except RuntimeError:
+        return False
