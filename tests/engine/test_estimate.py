@@ -203,7 +203,7 @@ def test_short_runs_and_those_cut_short_say_nothing_of_the_machine(own_cache: Pa
 
 
 def test_what_a_process_has_built_and_loaded_takes_no_time_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "torch._dynamo", raising=False)
+    monkeypatch.delitem(sys.modules, "sklearn", raising=False)
     particles, settings = blank(100, 64), Settings(preset="fast")
     stage = "preparing the search"
     first = {task: costs.expected(particles, settings, task)[stage] for task in ("fit", "apply", "cluster")}
@@ -212,7 +212,7 @@ def test_what_a_process_has_built_and_loaded_takes_no_time_again(monkeypatch: py
     for limit in (*PLANS["fast"].bands, problem.model_band()):
         key = (geometry.box, geometry.mask_radius, round(problem.cycles(limit), 1), "cpu")
         counts.BASES.built[key] = cast("SteerableBasis", object())
-    monkeypatch.setitem(sys.modules, "torch._dynamo", ModuleType("torch._dynamo"))
+    monkeypatch.setitem(sys.modules, "sklearn", ModuleType("sklearn"))
     again = {task: costs.expected(particles, settings, task)[stage] for task in first}
     assert min(first.values()) > costs.SECONDS["library"]
     assert again == {"fit": 0.0, "apply": 0.0, "cluster": 0.0}

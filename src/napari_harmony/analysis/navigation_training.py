@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_harmony.analysis.disentanglement.tracking import tangents
+from napari_harmony.objectives.adam import Adam
 
 #: How far a code is moved, in standard deviations: at least, and at most.
 _LEAST, _MOST = 0.25, 1.5
@@ -142,12 +143,8 @@ class _Lesson:
             torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
             self.predictor = Predictor(pictures.shape[1:], k, scales).to(device)
         self.learned = [self.skew, *self.predictor.parameters()]
-        groups = [
-            {"params": [self.skew], "lr": _RATE_DIRECTIONS},
-            {"params": list(self.predictor.parameters()), "lr": _RATE_PREDICTOR},
-        ]
-        self.optimiser = torch.optim.Adam(groups)
-        self.rates = [group["lr"] for group in self.optimiser.param_groups]
+        rated = (([self.skew], _RATE_DIRECTIONS), (self.predictor.parameters(), _RATE_PREDICTOR))
+        self.optimisers = [(Adam(parameters, peak), peak) for parameters, peak in rated]
 
     def directions(self) -> Tensor:
         """The directions (k, r) as they stand."""
@@ -166,9 +163,9 @@ class _Lesson:
         slopes = torch.autograd.grad(loss, self.learned, allow_unused=True)
         for parameter, slope in zip(self.learned, slopes, strict=True):
             parameter.grad = slope
-        for group, full in zip(self.optimiser.param_groups, self.rates, strict=True):
-            group["lr"] = full * max(rate, 0.05)
-        self.optimiser.step()
+        for optimiser, peak in self.optimisers:
+            optimiser.rate = peak * max(rate, 0.05)
+            optimiser.step()
 
     def accuracy(self, batch: int) -> float:
         """How often the predictor names the direction of pairs drawn afresh."""

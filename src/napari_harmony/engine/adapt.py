@@ -24,7 +24,7 @@ from napari_harmony.engine.streamed import StreamedRun
 from napari_harmony.engine.work import StagedWork, Work
 from napari_harmony.errors import InputError
 from napari_harmony.models import HarmonyModel, HarmonyNetwork, ModelCard, Proposals, build_network
-from napari_harmony.objectives import SeedPoses
+from napari_harmony.objectives import Adam, SeedPoses
 from napari_harmony.particles.dataset import Particles
 from napari_harmony.results import Result
 
@@ -220,11 +220,11 @@ def averages_of(found: Discovery, box: int, size: int) -> torch.Tensor:
 
 def teach_pictures(network: HarmonyNetwork, codes: torch.Tensor, pictures: torch.Tensor) -> None:
     """Let the decoder draw, for each code (n, d), the picture (n, box, box) of its class."""
-    optimiser = torch.optim.Adam(network.decoder.parameters(), lr=PICTURE_RATE)
+    optimiser = Adam(network.decoder.parameters(), PICTURE_RATE)
     generator = torch.Generator().manual_seed(0)
     for _ in range(PICTURE_STEPS):
         rows = torch.randint(len(codes), (PICTURE_BATCH,), generator=generator)
         loss = (network.decode(codes[rows]) - pictures[rows] * network.mask).square().mean()
-        optimiser.zero_grad(set_to_none=True)
+        optimiser.forget()
         loss.backward()
         optimiser.step()

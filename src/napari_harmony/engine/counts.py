@@ -52,8 +52,8 @@ PUBLISHED_COST = 0.15
 
 
 def loaded() -> Counts:
-    """What torch's optimisers import when the first of a process is made, see ``learning.warm_up``."""
-    return {"library": float("torch._dynamo" not in sys.modules)}
+    """What is loaded once in a process, see ``learning.warm_up``."""
+    return {"library": float("sklearn" not in sys.modules)}
 
 
 def grouped(count: int, classes: int | None) -> Counts:

@@ -45,8 +45,8 @@ LOSS_EVERY = 0.1
 
 
 def warm_up() -> None:
-    """Load, on the side, what torch's optimisers import when the first is made: seconds without an answer."""
-    Thread(target=import_module, args=("torch._dynamo",), daemon=True).start()
+    """Load scikit-learn on the side, which groups codes and tells what they explain: a second without an answer."""
+    Thread(target=import_module, args=("sklearn.ensemble",), daemon=True).start()
 
 
 def network_input(prepared: Prepared, size: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:

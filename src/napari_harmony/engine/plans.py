@@ -60,7 +60,7 @@ SHORTENED = {
     ),
 }
 #: Of the passes over the particles that a new network needs, how many a pretrained one does.
-ADAPTING = {"fast": 0.0, "balanced": 0.25, "thorough": 0.4}
+ADAPTING = {"fast": 0.0, "balanced": 0.15, "thorough": 0.4}
 
 #: Band, in cycles per mask diameter, on which final poses are refined, and the widest on which a model's are placed.
 REFINE_BAND = {"fast": 15.0, "balanced": 19.0, "thorough": 23.0}

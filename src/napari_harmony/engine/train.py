@@ -25,6 +25,7 @@ from napari_harmony.models import (
     build_network,
 )
 from napari_harmony.objectives import (
+    Adam,
     Batch,
     Context,
     SeedPoses,
@@ -138,13 +139,13 @@ def train(
     if start is None and isinstance(network, VolumeNetwork) and isinstance(seeds, SeedVolumes):
         network.start_from(seeds.templates)
     learned = [*network.parameters(), *recipe.objective.parameters()]
-    optimiser = torch.optim.Adam(learned, lr=settings.learning_rate or recipe.learning_rate, fused=True)
+    optimiser = Adam(learned, settings.learning_rate or recipe.learning_rate)
     first = restore(resume, network, optimiser, recipe.objective) if resume is not None else 0
     own_order = _own_order(images)
     portions = max(1, round(len(images) / settings.batch))
     # A batch is shared out where all terms allow it, and where everybody gets something to normalise.
     team = team if recipe.objective.one_by_one and len(images) // portions >= 2 * team.size else ALONE
-    run = _Run(network, optimiser, recipe, epochs * portions, team)
+    run = _Run(network, optimiser, optimiser.rate, recipe, epochs * portions, team)
     with shared_norms(network, team):
         for epoch in range(first, epochs):
             network.train()
@@ -166,7 +167,8 @@ class _Run:
     """What stays the same from step to step."""
 
     network: Network
-    optimiser: torch.optim.Optimizer
+    optimiser: Adam
+    peak: float
     recipe: Recipe
     total: int
     team: Team
@@ -177,9 +179,7 @@ class _Run:
         share = Share(self.team.share(len(batch)), len(batch))
         if self.team.size > 1:
             batch = batch.only(share.rows)
-        rate = self.optimiser.defaults["lr"] * self.recipe.rate_factor(progress)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        self.optimiser.rate = self.peak * self.recipe.rate_factor(progress)
         applied = share.of(lambda n: self.recipe.sample_copy(n, generator))
         context = look(
             self.network,
@@ -191,7 +191,7 @@ class _Run:
             generator=generator,
         )
         loss, parts = self.recipe.objective(context)
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.forget()
         (share.weight * loss).backward()
         said = torch.stack([loss.detach(), *(part.detach().to(loss) for part in parts.values())])
         values = self._together(share.weight * said).tolist()
@@ -206,11 +206,11 @@ class _Run:
         """Values summed over the processes, and with them, in one message, the gradients."""
         if self.team.size == 1:
             return said
-        learned = [p for group in self.optimiser.param_groups for p in group["params"] if p.grad is not None]
-        flat = self.team.sum(torch.cat([said, *(p.grad.flatten() for p in learned)]))
-        told, *gradients = flat.split([len(said), *(p.numel() for p in learned)])
-        for parameter, gradient in zip(learned, gradients, strict=True):
-            parameter.grad.copy_(gradient.view_as(parameter))
+        own = [p.grad for p in self.optimiser.parameters if p.grad is not None]
+        flat = self.team.sum(torch.cat([said, *(gradient.flatten() for gradient in own)]))
+        told, *summed = flat.split([len(said), *(gradient.numel() for gradient in own)])
+        for gradient, whole in zip(own, summed, strict=True):
+            gradient.copy_(whole.view_as(gradient))
         return told
 
 

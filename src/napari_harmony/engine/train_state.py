@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from napari_harmony.engine.disk import MAKE_ROOM, kept_on
 from napari_harmony.errors import InputError
-from napari_harmony.objectives import Objective
+from napari_harmony.objectives import Adam, Objective
 
 
 @dataclass(frozen=True)
@@ -56,28 +56,20 @@ class TrainState:
         return cls(int(epoch), tensors)
 
 
-def snapshot(epoch: int, network: nn.Module, optimiser: torch.optim.Optimizer, objective: Objective) -> TrainState:
+def snapshot(epoch: int, network: nn.Module, optimiser: Adam, objective: Objective) -> TrainState:
     """The state after ``epoch`` epochs, copied to the CPU."""
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
-    for index, values in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{index}.{name}": torch.as_tensor(value) for name, value in values.items()}
+    tensors |= {f"optimiser.{name}": value for name, value in optimiser.state_dict().items()}
     tensors |= {f"objective.{name}": value for name, value in objective.state_dict().items()}
     copied = {n: t.detach().to("cpu", copy=True, memory_format=torch.contiguous_format) for n, t in tensors.items()}
     return TrainState(epoch, copied)
 
 
-def restore(state: TrainState, network: nn.Module, optimiser: torch.optim.Optimizer, objective: Objective) -> int:
+def restore(state: TrainState, network: nn.Module, optimiser: Adam, objective: Objective) -> int:
     """Put a state back and return the number of epochs done; InputError where it is of another training."""
     try:
         network.load_state_dict(_part(state, "network."))
-        wanted = optimiser.state_dict()
-        slots: dict[int, dict[str, Tensor]] = {}
-        for name, value in _part(state, "optimiser.").items():
-            index, entry = name.split(".", 1)
-            slots.setdefault(int(index), {})[entry] = value
-        if slots and len(slots) != len(wanted["param_groups"][0]["params"]):
-            raise ValueError("the optimiser has another number of parameters")
-        optimiser.load_state_dict({"state": slots, "param_groups": wanted["param_groups"]})
+        optimiser.load_state_dict(_part(state, "optimiser."))
         objective.load_state_dict(_part(state, "objective."))
     except (RuntimeError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]

@@ -1,5 +1,6 @@
 """What a network is trained for: terms behind one protocol, summed to an objective. Loads torch."""
 
+from napari_harmony.objectives.adam import Adam
 from napari_harmony.objectives.added import added_term
 from napari_harmony.objectives.context import Context, make_branches
 from napari_harmony.objectives.cross_contrastive import ContentAgreement, ContentPrior, ContrastTarget, PoseTarget
@@ -23,6 +24,7 @@ from napari_harmony.objectives.views import Views
 from napari_harmony.objectives.volume_context import VolumeContext, VolumeFit, make_volume_branches, random_poses
 
 __all__ = [
+    "Adam",
     "AdversarialIndependence",
     "Batch",
     "Branch",

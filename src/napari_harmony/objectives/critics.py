@@ -1,4 +1,4 @@
-"""Critics, which learn from pairs how much two codes tell of each other, and the optimisers that go with them."""
+"""Critics, which learn from pairs how much two codes tell of each other."""
 
 from __future__ import annotations
 
@@ -64,18 +64,3 @@ def shuffled(values: Tensor, generator: torch.Generator) -> Tensor:
     """Rows (n, ...) moved on by a random number that is not zero, so that none keeps its place; n is at least 2."""
     step = torch.randint(1, len(values), (1,), generator=generator, device=generator.device)
     return values.roll(int(step), 0)
-
-
-def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The state of an optimiser as named tensors."""
-    slots = optimiser.state_dict()["state"].items()
-    return {f"{index}.{name}": torch.as_tensor(value) for index, values in slots for name, value in values.items()}
-
-
-def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Take back what ``optimiser_tensors`` gave."""
-    slots: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        index, entry = name.split(".", 1)
-        slots.setdefault(int(index), {})[entry] = value
-    optimiser.load_state_dict({"state": slots, "param_groups": optimiser.state_dict()["param_groups"]})

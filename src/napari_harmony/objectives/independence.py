@@ -10,19 +10,13 @@ with one step they lag behind the code, and a critic made afterwards finds what 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from napari_harmony.models import ModelCard
-from napari_harmony.objectives.critics import (
-    Critic,
-    critic_loss,
-    optimiser_tensors,
-    restore_optimiser,
-    shuffled,
-)
+from napari_harmony.objectives.adam import Adam
+from napari_harmony.objectives.critics import Critic, critic_loss, shuffled
 from napari_harmony.objectives.cross_contrastive import ContentPrior
 from napari_harmony.objectives.term import Term, Weight
 from napari_harmony.objectives.views import Views
@@ -80,10 +74,8 @@ class AdversarialIndependence:
         self.controls = controls or Controls()
         self.attacked = Critic(code, other, self.controls.width)
         self.watching = Critic(code, other, self.controls.width)
-        options: dict[str, Any] = {"lr": self.controls.critic_rate, "betas": (0.5, 0.9), "fused": True}
         self._optimisers = {
-            "attacked": torch.optim.Adam(self.attacked.parameters(), **options),
-            "watching": torch.optim.Adam(self.watching.parameters(), **options),
+            name: Adam(critic.parameters(), self.controls.critic_rate, (0.5, 0.9)) for name, critic in self._critics
         }
         self.steps, self.lam, self.gamma = 0, 0.0, self.controls.gamma
         self._averages = [0.0, 0.0]
@@ -139,7 +131,7 @@ class AdversarialIndependence:
             for _ in range(self.controls.steps):
                 a, b = critic.first(code), critic.second(other)
                 loss = critic_loss((a * b).sum(-1), (a * shuffled(b, generator)).sum(-1))
-                self._optimisers[name].zero_grad(set_to_none=True)
+                self._optimisers[name].forget()
                 loss.backward()
                 self._optimisers[name].step()
 
@@ -168,7 +160,7 @@ class AdversarialIndependence:
         state = {"controller": torch.tensor(numbers, dtype=torch.float64)}
         for name, critic in self._critics:
             state |= {f"{name}.{key}": value for key, value in critic.state_dict().items()}
-            state |= {f"optimiser.{name}.{k}": v for k, v in optimiser_tensors(self._optimisers[name]).items()}
+            state |= {f"optimiser.{name}.{k}": v for k, v in self._optimisers[name].state_dict().items()}
         return state
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
@@ -177,7 +169,7 @@ class AdversarialIndependence:
         self.steps, self._averages = round(steps), [first, second]
         for name, critic in self._critics:
             critic.load_state_dict(_part(state, f"{name}."))
-            restore_optimiser(self._optimisers[name], _part(state, f"optimiser.{name}."))
+            self._optimisers[name].load_state_dict(_part(state, f"optimiser.{name}."))
 
 
 def _part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -149,6 +149,7 @@ def _fitting(
 ) -> Work[Critic]:
     import torch
 
+    from napari_harmony.objectives.adam import Adam
     from napari_harmony.objectives.critics import Critic, critic_loss
 
     generator = torch.Generator().manual_seed(seed)
@@ -156,7 +157,7 @@ def _fitting(
         torch.manual_seed(seed)
         critic = Critic(a.shape[1], b.shape[1], width)
     held = torch.arange(len(a)) % HELD == 0
-    optimiser = torch.optim.AdamW(critic.parameters(), lr=RATE, weight_decay=DECAY, fused=True)
+    optimiser = Adam(critic.parameters(), RATE, decay=DECAY)
     best, least, at, taught = _weights(critic), float("inf"), 0, (~held).nonzero()[:, 0]
     for step in range(CHECK - 1, steps, CHECK):
         yield (step + 1 - CHECK) / steps
@@ -164,7 +165,7 @@ def _fitting(
             for _ in range(CHECK):
                 rows = taught[torch.randperm(len(taught), generator=generator)[:BATCH]]
                 table = critic.table(a[rows], b[rows])
-                optimiser.zero_grad(set_to_none=True)
+                optimiser.forget()
                 critic_loss(table.diagonal(), _others(table)).backward()
                 optimiser.step()
             with torch.no_grad():
