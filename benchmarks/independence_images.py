@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from napari_harmony.objectives import Adam
 from napari_harmony.objectives.independence import AdversarialIndependence
 from napari_harmony.particles.conformations import FACTORS, simulate_conformations
 from napari_harmony.transforms import Pose2D, render
@@ -142,11 +143,10 @@ def train_pairs(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = TwoCodes()
-    optimiser = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE, fused=True)
+    optimiser = Adam(network.parameters(), LEARNING_RATE)
     gammas, multipliers = [], []
     for step in range(steps):
-        for group in optimiser.param_groups:
-            group["lr"] = LEARNING_RATE * min(1.0, 2 * (1 - step / steps))
+        optimiser.rate = LEARNING_RATE * min(1.0, 2 * (1 - step / steps))
         rows = torch.randint(len(images), (BATCH,), generator=generator)
         one = torch.randint(VIEWS, (BATCH,), generator=generator)
         other = (one + torch.randint(1, VIEWS, (BATCH,), generator=generator)) % VIEWS
@@ -160,7 +160,7 @@ def train_pairs(
             pressure, _ = core(code, content, divergence, generator, active=step >= WARM_UP)
         else:
             pressure = core.gamma * divergence
-        optimiser.zero_grad(set_to_none=True)
+        optimiser.forget()
         (error + pressure).backward()
         optimiser.step()
         gammas.append(core.gamma)

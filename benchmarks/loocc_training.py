@@ -17,7 +17,7 @@ from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.train import TrainSettings, train
 from napari_harmony.engine.train_state import TrainState, snapshot
 from napari_harmony.models import ModelCard, PoseNetwork, build_network
-from napari_harmony.objectives import SeedPoses
+from napari_harmony.objectives import Adam, SeedPoses
 from napari_harmony.particles.dataset import Particles
 
 T = TypeVar("T")
@@ -105,7 +105,7 @@ def _with_objective(state: TrainState, card: ModelCard, start: Start) -> TrainSt
         torch.manual_seed(card.seed + 1)
         objective = recipe_for(card, True, len(start.images), TrainSettings.batch).objective
     network = build_network(card)
-    optimiser = torch.optim.Adam([*network.parameters(), *objective.parameters()])
+    optimiser = Adam([*network.parameters(), *objective.parameters()], 0.0)
     for parameter in objective.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimiser.step()

@@ -12,6 +12,7 @@ import sys
 import venv
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import mrcfile
@@ -65,28 +66,41 @@ def run_timed(command: list[str], cwd: Path, stem: Path) -> Path:
     return figures
 
 
-def harmony(case: Case, seed: int, options: Options, objective: str = "harmony") -> Run:
-    """The package itself, by its command line with the number of classes given."""
-    from napari_harmony.outputs import load_output
+#: Ways to run the package: what ``napari-harmony align`` is told, by the name of the method.
+OURS: dict[str, tuple[str, ...]] = {
+    "harmony": (),
+    "harmony-2022": ("--objective", "harmony-2022"),
+    "bundled": ("--model", "bundled"),
+    "bundled-fast": ("--model", "bundled", "--preset", "fast"),
+}
 
-    name = "harmony" if objective == "harmony" else objective
-    out = case.folder / f"{name}_s{seed}"
+
+def run_ours(name: str, folder: Path, classes: int, seed: int, options: Options) -> tuple[Path, Path]:
+    """Run the package on a folder's particles, by its command line with the number of classes given.
+
+    Returns
+    -------
+    the folder of its output, and the file of its figures
+    """
+    out = folder / f"{name}_s{seed}"
     shutil.rmtree(out, ignore_errors=True)
     executable = Path(sys.executable).with_name("napari-harmony")
     command = [str(executable), "align", "particles.star", "-o", str(out)]
-    command += ["--classes", str(case.protocol.classes), "--seed", str(seed), "--objective", objective]
-    figures = run_timed([*command, *options.extra_arguments], case.folder, case.folder / f"{name}_s{seed}_run")
+    command += ["--classes", str(classes), "--seed", str(seed), *OURS[name], *options.extra_arguments]
+    return out, run_timed(command, folder, folder / f"{name}_s{seed}_run")
+
+
+def ours(name: str, case: Case, seed: int, options: Options) -> Run:
+    """The package itself, run in one of the ways of ``OURS``."""
+    from napari_harmony.outputs import load_output
+
+    out, figures = run_ours(name, case.folder, case.protocol.classes, seed, options)
     result = load_output(out)
     codes = np.nan_to_num(result.content)
     extra = {}
     if codes.shape[1]:
         extra = neighbour_scores(case, scoring.nearest(codes))
     return Run(name, seed, result.table, result.averages, extra=extra).with_timing(figures)
-
-
-def harmony_2022(case: Case, seed: int, options: Options) -> Run:
-    """The objective published in 2022, in the same command line."""
-    return harmony(case, seed, options, objective="harmony-2022")
 
 
 def neighbour_scores(case: Case, neighbours: np.ndarray) -> dict[str, float]:
@@ -262,8 +276,7 @@ def chance(case: Case, seed: int, options: Options) -> Run:
 
 
 METHODS: dict[str, Callable[[Case, int, Options], Run]] = {
-    "harmony": harmony,
-    "harmony-2022": harmony_2022,
+    **{name: partial(ours, name) for name in OURS},
     "relion": relion,
     "aspire": aspire,
     "pca-kmeans": naive,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import mrcfile
@@ -18,7 +18,7 @@ from scipy.spatial.transform import Rotation
 import network_3d
 from cases import Run
 from cases_3d import Case3D, in_frame
-from methods import NAIVE_NOTE, Options, Unavailable, naive_classes, run_timed
+from methods import NAIVE_NOTE, OURS, Options, Unavailable, naive_classes, run_ours, run_timed
 from napari_harmony.analysis.metrics_3d import ANGLES, ORIGINS
 
 #: How the oracle searches: cycles per box and degrees over all rotations, then around what is left.
@@ -26,31 +26,13 @@ _COARSE, _FINE, _LAST = (6.0, 12.0), (10.0, 4.0, 9.0), 14.0
 _ITERATIONS = 25
 
 
-def harmony(case: Case3D, seed: int, options: Options, objective: str = "harmony", model: str = "") -> Run:
-    """The package itself, by its command line with the number of classes given."""
+def ours(name: str, case: Case3D, seed: int, options: Options) -> Run:
+    """The package itself, run in one of the ways of ``OURS``."""
     from napari_harmony.outputs import load_output
 
-    name = model or objective
-    out = case.folder / f"{name}_s{seed}"
-    shutil.rmtree(out, ignore_errors=True)
-    executable = Path(sys.executable).with_name("napari-harmony")
-    command = [str(executable), "align", "particles.star", "-o", str(out)]
-    command += ["--classes", str(case.classes), "--seed", str(seed), "--objective", objective]
-    command += ["--model", model] if model else []
-    command += options.extra_arguments
-    figures = run_timed(command, case.folder, case.folder / f"{name}_s{seed}_run")
+    out, figures = run_ours(name, case.folder, case.classes, seed, options)
     result = load_output(out)
     return Run(name, seed, result.table, result.averages).with_timing(figures)
-
-
-def harmony_2022(case: Case3D, seed: int, options: Options) -> Run:
-    """The objective published in 2022, in the same command line."""
-    return harmony(case, seed, options, objective="harmony-2022")
-
-
-def bundled(case: Case3D, seed: int, options: Options) -> Run:
-    """The package itself, started from the model that comes with it."""
-    return harmony(case, seed, options, model="bundled")
 
 
 def bundled_network(case: Case3D, seed: int, options: Options) -> Run:
@@ -76,7 +58,7 @@ def _trained(case: Case3D, seed: int, options: Options) -> Path:
     """The folder of a model that ``harmony`` left; it is run first where there is none."""
     folder = case.folder / f"harmony_s{seed}"
     if not (folder / "model.safetensors").is_file():
-        harmony(case, seed, options)
+        ours("harmony", case, seed, options)
     return folder
 
 
@@ -201,9 +183,7 @@ def naive(case: Case3D, seed: int, options: Options) -> Run:
 
 
 METHODS: dict[str, Callable[[Case3D, int, Options], Run]] = {
-    "harmony": harmony,
-    "harmony-2022": harmony_2022,
-    "bundled": bundled,
+    **{name: partial(ours, name) for name in OURS},
     "bundled-network": bundled_network,
     "network": network,
     "network-held-out": network_held_out,

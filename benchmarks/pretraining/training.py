@@ -19,7 +19,7 @@ import torch
 
 from napari_harmony.engine.train_state import TrainState, restore, snapshot
 from napari_harmony.models import HarmonyModel, ModelCard
-from napari_harmony.objectives import Objective
+from napari_harmony.objectives import Adam, Objective
 from pretraining.lesson import Taught
 
 N = TypeVar("N", bound=torch.nn.Module)
@@ -89,7 +89,7 @@ class Pretraining(ABC, Generic[N]):
             torch.manual_seed(course.seed)
             self.network = make().to(self.device)
         learned = [p for name, p in self.network.named_parameters() if not name.startswith("decoder.")]
-        self.optimiser = torch.optim.Adam(learned, lr=self.peak)
+        self.optimiser = Adam(learned, self.peak)
         self.done, state = 0, state_file(folder, self.name)
         if state.exists():
             self.done = restore(TrainState.load(state), self.network, self.optimiser, Objective(()))
@@ -106,12 +106,11 @@ class Pretraining(ABC, Generic[N]):
     def _step(self) -> Step:
         progress = self.done / self.total
         self.network.train(progress < self.schedule.frozen)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.peak * self.schedule.rate(progress, self.done)
+        self.optimiser.rate = self.peak * self.schedule.rate(progress, self.done)
         taught = self.teach(progress)
         if not math.isfinite(taught.loss.item()):
             raise FloatingPointError(f"the loss is not finite after {self.done} steps")
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.forget()
         taught.loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         self.optimiser.step()

@@ -11,6 +11,7 @@ from engine_data import basis_of, certain, draw, observations
 
 from napari_harmony.engine.classes import (
     WORTH,
+    best_pairs,
     centred,
     eliminate,
     fair_scores,
@@ -30,6 +31,15 @@ def scores_of(groups: int, columns: list[int], particles: int = 90, gain: float 
     content = torch.arange(particles) % groups
     fits = content[:, None] == torch.tensor(columns)[None]
     return gain * fits + torch.rand(particles, len(columns), generator=generator)
+
+
+def test_pairs_have_the_most_in_common_in_all() -> None:
+    """The first row would rather have the second column, but the last has nothing else."""
+    table = torch.tensor([[4.0, 5.0, 0.0], [0.0, 0.0, 0.0], [0.0, 5.0, 0.0]])
+    rows, columns = best_pairs(table)
+    assert rows.tolist() == [0, 1, 2] and columns.tolist() == [0, 2, 1]
+    rows, columns = best_pairs(table[:, :2])
+    assert rows.tolist() == [0, 2] and columns.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("columns", [[0, 1, 2, 0, 1], [2, 2, 2, 1, 0], [7, 0, 8, 1, 2]])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from napari_harmony.engine.search import Observations, Posterior, Sums, Templates, signal_variance
 
@@ -14,6 +16,17 @@ WORTH = 8.0
 FEW = 8.0
 #: Directions in which the particles of a class are looked at for two groups.
 DIRECTIONS = 3
+
+
+def best_pairs(common: torch.Tensor) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows and columns of a table (k, j) of what classes have in common, each in one pair at most, for the most in all.
+
+    There are as many pairs as there can be, in the order of the rows.
+    """
+    from scipy.optimize import linear_sum_assignment  # takes a moment to load, and is by then: ``learning.warm_up``
+
+    rows, columns = linear_sum_assignment(common.cpu().numpy(), maximize=True)
+    return rows, columns
 
 
 def own_share(data: Observations, posterior: Posterior, sums: Sums, templates: Templates) -> torch.Tensor:

@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 
 from napari_harmony.engine.bases import BASES
-from napari_harmony.engine.classes import centred, eliminate, fair_scores, pool, relabel, split
+from napari_harmony.engine.classes import best_pairs, centred, eliminate, fair_scores, pool, relabel, split
 from napari_harmony.engine.costs import seconds_of
 from napari_harmony.engine.counts import EXPECTED_CLASSES, Counts, Problem, total
 from napari_harmony.engine.enough import FEWER_ITERATIONS, NO_SPLIT, NOT_COMPARED, ONE_HALF, Enough
@@ -380,7 +379,7 @@ def _onto(
     even = replace(target, log_share=torch.zeros_like(target.log_share))
     still = torch.zeros(count, 2, device=search.device)
     common = torch.bincount(found.best().label * len(target) + joint, minlength=count * len(target))
-    mine, theirs = linear_sum_assignment(common.reshape(count, len(target)).cpu().numpy(), maximize=True)
+    mine, theirs = best_pairs(common.reshape(count, len(target)))
     label = torch.zeros(count, dtype=torch.long, device=search.device)
     label[torch.as_tensor(mine, device=search.device)] = torch.as_tensor(theirs, device=search.device)
     psi, shift = torch.zeros(count, device=search.device), still.clone()

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 
+from napari_harmony.engine.classes import best_pairs
 from napari_harmony.engine.volumes.halves import Alignment, Placed, fit_onto, likeness_of
 from napari_harmony.engine.volumes.plans import Stage
 from napari_harmony.engine.volumes.posteriors import carried
@@ -35,7 +35,7 @@ def onto_classes(
     count, device = found.class_score.shape[1], joint.device
     averages = half.average(half.data(stage.limit), found, count).volumes
     common = torch.bincount(found.best().label * len(target) + joint, minlength=count * len(target))
-    mine, theirs = linear_sum_assignment(common.reshape(count, len(target)).cpu().numpy(), maximize=True)
+    mine, theirs = best_pairs(common.reshape(count, len(target)))
     label = torch.zeros(count, dtype=torch.long, device=device)
     placed = still(count, device)
     for done, (k, j) in enumerate(zip(mine, theirs, strict=True)):
@@ -73,7 +73,7 @@ def onto_references(search: Search, posterior: Posterior, stage: Stage) -> Poste
     fits = [_onto_reference(averages, volume, how) for volume in search.references.volumes]
     alike = torch.stack([likeness for _, likeness in fits], dim=1)
     placed = still(classes, averages.device)
-    for k, j in zip(*linear_sum_assignment(alike.cpu().numpy(), maximize=True), strict=True):
+    for k, j in zip(*best_pairs(alike), strict=True):
         placed.rotation[k], placed.shift[k] = fits[j][0].rotation[k], fits[j][0].shift[k]
     return laid(posterior, placed)
 
