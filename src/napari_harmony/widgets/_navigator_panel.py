@@ -8,15 +8,14 @@ from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QFrame,
     QHBoxLayout,
     QLabel,
     QPushButton,
-    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
 
+from napari_harmony.widgets._column import Column
 from napari_harmony.widgets._navigator_movie import MovieBox
 from napari_harmony.widgets._navigator_rows import DirectionRows
 from napari_harmony.widgets._navigator_swap import SwapBox
@@ -37,7 +36,7 @@ _SHARP_TIP = "Draw by the diffusion decoder when a slider is let go. It takes lo
 _NO_SHARP_TIP = "The model has no diffusion decoder: train with 'diffusion' ticked (Advanced) to have one."
 
 
-class NavigatorPanel(QScrollArea):
+class NavigatorPanel(Column):
     """All controls of the dock.
 
     Parameters
@@ -46,8 +45,9 @@ class NavigatorPanel(QScrollArea):
     """
 
     def __init__(self, run_row: RunRow, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.run_row = run_row
+        body = QWidget()
+        super().__init__(body, parent=parent)
+        self._body, self.run_row = body, run_row
         self.status_label, self.message_label, self.place_label = QLabel(), QLabel(), QLabel()
         for label in (self.status_label, self.message_label):
             label.setWordWrap(True)
@@ -85,7 +85,6 @@ class NavigatorPanel(QScrollArea):
         found.addLayout(start)
         found.addWidget(self.movie)
         found.addWidget(self.swap)
-        self._body = QWidget()
         among = QHBoxLayout()
         among.addWidget(self.among_label)
         among.addWidget(self.among_box, 1)
@@ -101,11 +100,6 @@ class NavigatorPanel(QScrollArea):
         for widget in (self.run_row, self.message_label, self._found_part):
             layout.addWidget(widget)
         layout.addStretch(1)
-        self.setWidget(self._body)
-        self.setWidgetResizable(True)
-        self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setMinimumWidth(315)
 
     def sizeHint(self) -> QSize:
         """As high as the contents, but never more than a small screen has."""

@@ -15,12 +15,10 @@ from qtpy.QtWidgets import (
     QDoubleSpinBox,
     QFileDialog,
     QFormLayout,
-    QFrame,
     QHBoxLayout,
     QLabel,
     QLineEdit,
     QPushButton,
-    QScrollArea,
     QSpinBox,
     QVBoxLayout,
     QWidget,
@@ -39,6 +37,7 @@ from napari_harmony.particles.extract import (
 )
 from napari_harmony.particles.wedge import TiltRange
 from napari_harmony.session import Session, State, session_of
+from napari_harmony.widgets._column import Column
 from napari_harmony.widgets._coordinate_source import CoordinateSource
 from napari_harmony.widgets._dock import Dock
 from napari_harmony.widgets._layer_combo import LayerCombo
@@ -203,15 +202,9 @@ class ExtractWidget(Dock):
         for widget in (self.reason_label, self.run_button, self.run_row, self.message_label):
             layout.addWidget(widget)
         layout.addStretch(1)
-        scroll = QScrollArea()
-        scroll.setWidget(body)
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setMinimumWidth(300)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scroll)
+        outer.addWidget(Column(body))
         self._body = body
 
     def sizeHint(self) -> QSize:

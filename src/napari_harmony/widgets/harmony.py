@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.qt.threading import create_worker
-from qtpy.QtCore import QSize, Qt, QTimer
+from qtpy.QtCore import QSize, QTimer
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDoubleSpinBox, QFormLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_harmony._layers import particles_of, set_pixel_size, set_wedge
 from napari_harmony.engine.events import Event, Loss
@@ -19,6 +19,7 @@ from napari_harmony.library import default_library
 from napari_harmony.preferences import preferences
 from napari_harmony.session import State
 from napari_harmony.widgets._about import about_particles
+from napari_harmony.widgets._column import Column
 from napari_harmony.widgets._commands import Commands, Job, job_of
 from napari_harmony.widgets._devices import Device, devices, why_cpu
 from napari_harmony.widgets._dock import Dock, adopt_result
@@ -127,15 +128,10 @@ class HarmonyWidget(Dock):
         for widget in (*before, *after):
             layout.addWidget(widget)
         layout.addStretch(1)
-        self._scroll = scroll = QScrollArea()
-        scroll.setWidget(body)
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setMinimumWidth(300)
+        self._column = Column(body)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scroll)
+        outer.addWidget(self._column)
         self._body = body
 
     def sizeHint(self) -> QSize:
@@ -245,7 +241,7 @@ class HarmonyWidget(Dock):
             QTimer.singleShot(0, self._show_run_row)
 
     def _show_run_row(self) -> None:
-        self._scroll.ensureWidgetVisible(self.run_row, 0, 0)
+        self._column.ensureWidgetVisible(self.run_row, 0, 0)
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, Loss):

@@ -18,7 +18,6 @@ from qtpy.QtWidgets import (
     QLabel,
     QMessageBox,
     QPushButton,
-    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
@@ -27,6 +26,7 @@ from napari_harmony.errors import HarmonyError
 from napari_harmony.library import Entry, Library, default_library, mismatch, why_not_rescaled
 from napari_harmony.preferences import plugin_settings
 from napari_harmony.session import session_of
+from napari_harmony.widgets._column import Column
 from napari_harmony.widgets._dock import Dock, adopt_particles
 from napari_harmony.widgets._model_card import ModelCardView
 from napari_harmony.widgets._model_list import ModelList
@@ -125,15 +125,9 @@ class ModelManager(Dock):
         layout.addWidget(_rule())
         layout.addLayout(new)
         layout.addWidget(self.message_label)
-        scroll = QScrollArea()
-        scroll.setWidget(body)
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setMinimumSize(300, 260)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scroll)
+        outer.addWidget(Column(body, 260))
         self._body = body
 
     def sizeHint(self) -> QSize:
