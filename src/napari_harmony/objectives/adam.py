@@ -85,5 +85,5 @@ class Adam:
 
 
 def _fresh(parameter: Tensor) -> dict[str, Tensor]:
-    start = {_STEP: torch.zeros((), device=parameter.device)}
+    start = {_STEP: torch.zeros((), dtype=torch.float32, device=parameter.device)}
     return start | {name: torch.zeros_like(parameter, memory_format=torch.preserve_format) for name in (_MEAN, _SQUARE)}
