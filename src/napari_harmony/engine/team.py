@@ -2,8 +2,8 @@
 
 Every process holds the same particles and takes the same decisions in the same order. What is costly is done for a
 share of the particles alone, and what comes out is gathered or summed, so that all go on with the same numbers; they
-differ from those of one process by the rounding of sums. Messages go through torch's process group, which is set up by
-``engine.processes``.
+differ from those of one process by the rounding of sums. Messages go through torch's process group, or on one node
+through memory; both are set up by ``engine.processes``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 import torch.distributed
 from torch import Tensor
 
+from napari_harmony.engine.near import Near
 from napari_harmony.errors import TeamBroken
 
 T = TypeVar("T")
@@ -30,11 +31,13 @@ class Team:
     rank : from 0 to ``size - 1``; rank 0 reads requests, shows progress and writes files
     size : how many processes there are
     device : where tensors must be to be sent; None where nothing is sent
+    near : memory through which they are sent, where all processes share some
     """
 
     rank: int = 0
     size: int = 1
     device: torch.device | None = None
+    near: Near | None = None
 
     @property
     def first(self) -> bool:
@@ -73,7 +76,7 @@ class Team:
             return value
         mine = _tensors_of(value)
         flat = torch.cat([_as_numbers(tensor).to(self.device or tensor.device) for tensor in mine])
-        self._sent(lambda: torch.distributed.all_reduce(flat))
+        self._sent(torch.distributed.all_reduce if self.near is None else self.near.sum, flat)
         pieces = iter(flat.split([_as_numbers(tensor).numel() for tensor in mine]))
         return _rebuilt(
             value, iter([_like(piece, tensor) for piece, tensor in zip(pieces, mine, strict=True)]).__next__
@@ -84,11 +87,11 @@ class Team:
         if self.size == 1:
             return numbers
         count = torch.tensor([len(numbers)], device=self.device)
-        self._sent(lambda: torch.distributed.broadcast(count, 0))
+        self._sent(torch.distributed.broadcast, count, 0)
         told = torch.zeros(int(count), dtype=torch.long, device=self.device)
         if self.first:
             told = torch.tensor(numbers, dtype=torch.long, device=self.device)
-        self._sent(lambda: torch.distributed.broadcast(told, 0))
+        self._sent(torch.distributed.broadcast, told, 0)
         return [int(number) for number in told.tolist()]
 
     def agreed(self, yes: bool) -> bool:
@@ -96,7 +99,7 @@ class Team:
         if self.size == 1:
             return yes
         said = torch.tensor([int(yes)], device=self.device)
-        self._sent(lambda: torch.distributed.broadcast(said, 0))
+        self._sent(torch.distributed.broadcast, said, 0)
         return bool(said.item())
 
     def wait(self) -> None:
@@ -105,8 +108,10 @@ class Team:
 
     def _exchanged(self, mine: Tensor) -> list[Tensor]:
         """A tensor of the same shape from every process, in the order of their ranks."""
+        if self.near is not None:
+            return list(self._sent(self.near.exchanged, mine))
         everyone = [torch.empty_like(mine) for _ in range(self.size)]
-        self._sent(lambda: torch.distributed.all_gather(everyone, mine))
+        self._sent(torch.distributed.all_gather, everyone, mine)
         return everyone
 
     @staticmethod
@@ -120,13 +125,13 @@ class Team:
         return places
 
     @staticmethod
-    def _sent(send: Callable[[], Any]) -> None:
+    def _sent(send: Callable[..., Any], *message: Any) -> Any:
         """Send a message; ``TeamBroken`` where somebody is missing."""
         try:
-            send()
+            return send(*message)
         except RuntimeError as error:
-            message = "Another process of this run ended unexpectedly; run the same command with --resume."
-            raise TeamBroken(message) from error
+            words = "Another process of this run ended unexpectedly; run the same command with --resume."
+            raise TeamBroken(words) from error
 
 
 #: One process that does everything.

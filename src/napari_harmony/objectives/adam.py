@@ -46,7 +46,7 @@ class Adam:
         moved = [(index, p, p.grad) for index, p in enumerate(self.parameters) if p.grad is not None]
         if not moved:
             return
-        slots = [self._slots.setdefault(index, _fresh(parameter)) for index, parameter, _ in moved]
+        slots = [self._slot(index) for index, *_ in moved]
         (adamw if self._decay else adam)(
             [parameter for _, parameter, _ in moved],
             [gradient for *_, gradient in moved],
@@ -63,6 +63,12 @@ class Adam:
             eps=1e-8,
             maximize=False,
         )
+
+    def _slot(self, index: int) -> dict[str, Tensor]:
+        """What is kept of a parameter; nothing yet at its first step."""
+        if index not in self._slots:
+            self._slots[index] = _fresh(self.parameters[index])
+        return self._slots[index]
 
     def state_dict(self) -> dict[str, Tensor]:
         """What a later training needs to go on: "<number of the parameter>.<name>"."""
