@@ -7,11 +7,20 @@ import pytest
 import torch
 from engine_data import draw
 
+from napari_harmony.additions import addition_of
 from napari_harmony.engine import schedule
 from napari_harmony.engine.geometry import Geometry
 from napari_harmony.engine.learning import cluster_content, content_mixture, model_card, network_input, propose
 from napari_harmony.engine.preprocess import Prepared
-from napari_harmony.engine.schedule import EPOCHS, EPOCHS_2022, ONE_CLASS_EPOCHS, ONE_CLASS_STEPS, epochs
+from napari_harmony.engine.schedule import (
+    BATCH,
+    EPOCHS,
+    EPOCHS_2022,
+    ONE_CLASS_EPOCHS,
+    ONE_CLASS_STEPS,
+    batch_of,
+    epochs,
+)
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.work import finish
 from napari_harmony.models import HarmonyModel
@@ -82,7 +91,18 @@ def test_one_class_trains_until_weak_motions_show_up_but_does_not_learn_few_part
     assert passes(200, 1) == ONE_CLASS_EPOCHS
     assert passes(2000, 12) == passes(2000, None) == EPOCHS["balanced"][0]
     assert model_card(GEOMETRY, Settings(), 32, 1, 5000).epochs == passes(5000, 1)
-    assert model_card(GEOMETRY, Settings(), 32, 12, 5000).epochs == EPOCHS["balanced"][0]
+    assert model_card(GEOMETRY, Settings(), 32, 12, 2000).epochs == EPOCHS["balanced"][0]
+
+
+def test_many_particles_need_fewer_passes_and_allow_larger_batches() -> None:
+    counts = (500, 2000, 4000, 8000, 32_000, 1_000_000)
+    passes = [epochs(Settings(), True, count, 12) for count in counts]
+    batches = [batch_of(Settings(), count, 12) for count in counts]
+    assert passes == [8, 8, 6, 4, 2, 1] and batches == [64, 64, 64, 128, 256, 256]
+    seen = [count * each for count, each in zip(counts, passes, strict=True)]
+    assert seen == sorted(seen)  # never less in all of more particles
+    assert batch_of(Settings(), 32_000, 1) == batch_of(Settings(objective="harmony-2022"), 32_000) == BATCH
+    assert batch_of(Settings(additions=(addition_of("loocc"),)), 32_000, 12) == BATCH
 
 
 def test_proposals_come_in_the_order_of_the_particles_however_they_are_batched() -> None:

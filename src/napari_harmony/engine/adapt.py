@@ -72,7 +72,8 @@ class Adapting(Run):
     def lesson(self, usable: Prepared, found: Discovery) -> tuple[ModelCard, SeedPoses]:
         """What the network for these particles looks like, trained for a part of the usual time, and what it learns."""
         card, seeds = super().lesson(usable, found)
-        epochs = card.epochs if self.settings.additions else round(ADAPTING[self.settings.preset] * card.epochs)
+        share = 1.0 if self.settings.additions else ADAPTING[self.settings.preset]
+        epochs = max(1, round(share * card.epochs)) if share else 0
         return replace(card, epochs=epochs, started_from=self._general.card.trained_on or "a bundled model"), seeds
 
     def _train(self, usable: Prepared, card: ModelCard, seeds: SeedPoses | None) -> Work[HarmonyModel]:
@@ -85,9 +86,10 @@ class Adapting(Run):
             pictures = averages_of(self._found, usable.geometry.box, card.box)
             teach_pictures(network, telling(codes), pictures[label])
             return HarmonyModel(network, card)
-        state = training_state(self.folder, self.resume, self.team)
+        state, data = training_state(self.folder, self.resume, self.team), network_input(usable, card.box)
         more: dict[str, Any] = {"traces": self.traces, "enough": self.enough, "team": self.team, "start": network}
-        return (yield from train_network(*network_input(usable, card.box), card, seeds, self.device, state, **more))
+        batch = self.batch(usable, seeds)
+        return (yield from train_network(*data, card, seeds, self.device, state, batch, **more))
 
     def _expect(self, task: Task, classes: int | None = None) -> None:
         super()._expect("adapt" if task == "fit" else task, classes)

@@ -63,6 +63,7 @@ class FineTuning(Run):
             seeds,
             self.device,
             state,
+            self.batch(usable, seeds),
             traces=self.traces,
             enough=self.enough,
             start=model.network,

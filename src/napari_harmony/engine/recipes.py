@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from napari_harmony.additions import addition_of
+from napari_harmony.engine.schedule import BATCH
 from napari_harmony.models import ModelCard
 from napari_harmony.objectives import (
     ContentAgreement,
@@ -60,7 +61,7 @@ def recipe_for(card: ModelCard, seeded: bool, particles: int, batch: int) -> Rec
     """The recipe of the card's objective."""
     if card.objective == "harmony-2022":
         return published_recipe(card, particles, batch)
-    recipe = volume_recipe(card, seeded) if card.dimensions == 3 else harmony_recipe(card, seeded)
+    recipe = volume_recipe(card, seeded) if card.dimensions == 3 else harmony_recipe(card, seeded, batch)
     return with_additions(recipe, card)
 
 
@@ -72,10 +73,11 @@ def with_additions(recipe: Recipe, card: ModelCard) -> Recipe:
     return replace(recipe, objective=Objective((*own, *added)))
 
 
-def harmony_recipe(card: ModelCard, seeded: bool) -> Recipe:
+def harmony_recipe(card: ModelCard, seeded: bool, batch: int) -> Recipe:
     """Forward-model reconstruction with swapped contents, equal content posteriors, equivariant poses.
 
     Without seeds the hypotheses compete: softly at first, and as the temperature falls only the best are drawn.
+    Larger batches have less noise in their gradients, and learn in larger steps.
     """
     # seeds are trusted; without them the target is only the best of what the network itself proposes
     pose = PoseTarget(Weight(20.0 if seeded else 1.0))
@@ -98,7 +100,7 @@ def harmony_recipe(card: ModelCard, seeded: bool) -> Recipe:
         objective=Objective(tuple(terms)),
         sample_copy=sample_copy,
         epochs=25 if seeded else 100,
-        learning_rate=4e-3,
+        learning_rate=4e-3 * math.sqrt(max(1.0, batch / BATCH)),
         rate_factor=_cosine,
         temperature=lambda progress: 25.0 ** (1 - min(progress / 0.6, 1.0)),
         kept=kept,

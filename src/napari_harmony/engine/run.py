@@ -40,6 +40,7 @@ from napari_harmony.engine.posteriors import known_poses
 from napari_harmony.engine.preprocess import Prepared, prepare
 from napari_harmony.engine.refine import Refined, refine, with_poses
 from napari_harmony.engine.saved import load_discovery, save_discovery
+from napari_harmony.engine.schedule import batch_of
 from napari_harmony.engine.search import Posterior, Templates, accumulating, maximise
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.steerable import SteerableBasis
@@ -218,9 +219,14 @@ class Run:
         return card, SeedPoses(-best.psi, -best.shift * step, best.weight, found.posterior.class_weights(classes))
 
     def _train(self, usable: Prepared, card: ModelCard, seeds: SeedPoses | None) -> Work[HarmonyModel]:
-        state = training_state(self.folder, self.resume, self.team)
+        state, batch = training_state(self.folder, self.resume, self.team), self.batch(usable, seeds)
         more: dict[str, Any] = {"traces": self.traces, "enough": self.enough, "team": self.team}
-        return (yield from train_network(*network_input(usable), card, seeds, self.device, state, **more))
+        return (yield from train_network(*network_input(usable), card, seeds, self.device, state, batch, **more))
+
+    def batch(self, usable: Prepared, seeds: SeedPoses | None) -> int:
+        """Pairs of image and copy that the network learns from at a time."""
+        posterior = None if seeds is None else seeds.class_posterior
+        return batch_of(self.settings, len(usable), None if posterior is None else posterior.shape[1])
 
     def _fit_published(
         self, prepared: Prepared, usable: Prepared, rows: np.ndarray

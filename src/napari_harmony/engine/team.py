@@ -82,6 +82,15 @@ class Team:
             value, iter([_like(piece, tensor) for piece, tensor in zip(pieces, mine, strict=True)]).__next__
         )
 
+    def complete(self, whole: Tensor) -> None:
+        """Fill in the rows that are the other processes' share, where each has filled in its own."""
+        if self.size == 1:
+            return
+        for rank in range(self.size):
+            rows = replace(self, rank=rank).share(len(whole))
+            if rows.stop > rows.start:
+                self._sent(torch.distributed.broadcast, _bytes_of(whole[rows]), rank)
+
     def of_first(self, numbers: list[int]) -> list[int]:
         """Whole numbers as the first process has them, so that what all do next does not hang on rounding."""
         if self.size == 1:
