@@ -10,6 +10,7 @@ from engine_data import basis_of, certain, draw, observations, templates_of
 from napari_harmony.engine.halves import (
     THRESHOLD,
     Agreement,
+    chance_level,
     compare_halves,
     crossing,
     judged,
@@ -86,7 +87,7 @@ def test_decoys_have_the_same_spectrum_and_another_structure() -> None:
 
 def test_halves_of_one_particle_agree_up_to_its_resolution() -> None:
     one_class = np.zeros(60, dtype=int)
-    halves = [sums_of(0.7 * draw(0).expand(60, -1, -1) + noise(seed), one_class, 1) for seed in (1, 2)]
+    halves = [sums_of(0.8 * draw(0).expand(60, -1, -1) + noise(seed), one_class, 1) for seed in (1, 2)]
     agreement = compared(*halves)
     # In rings 2 to 4 the average has over ten times the power of its noise, beyond ring 7 less than a tenth.
     assert agreement.significant.all()
@@ -94,6 +95,14 @@ def test_halves_of_one_particle_agree_up_to_its_resolution() -> None:
     assert np.abs(agreement.frc[0, 7:]).max() < 0.3
     assert 5 < agreement.resolution[0] < 8
     assert (agreement.floor[0, 5:] < 0.85).all()
+
+
+def test_chance_stays_below_what_can_be_passed() -> None:
+    few = np.tanh(np.random.default_rng(0).normal(0.4, 0.4, (24, 1))).astype(np.float32)
+    assert few.mean() + 4 * few.std() > 1 > chance_level(few)[0] > few.max()
+    faint = np.random.default_rng(0).normal(0.05, 0.02, (24, 1)).astype(np.float32)
+    np.testing.assert_allclose(chance_level(faint), faint.mean(0) + 4 * faint.std(0), atol=1e-3)
+    assert chance_level(np.ones((6, 1), np.float32))[0] == pytest.approx(1, abs=1e-5)
 
 
 def test_a_class_that_explains_no_particle_has_no_resolution() -> None:

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from napari_harmony.engine.search import Observations, Posterior, Sums, Templates, signal_variance
+from napari_harmony.engine.team import ALONE, Team
 
 #: A class is real, when their number is to be found, if without it its particles lose this much log likelihood each.
 WORTH = 8.0
@@ -91,21 +92,22 @@ def eliminate(scores: torch.Tensor, classes: int | None) -> list[int]:
     return sorted(kept)
 
 
-def split(data: Observations, posterior: Posterior, templates: Templates) -> Posterior:
+def split(data: Observations, posterior: Posterior, templates: Templates, team: Team = ALONE) -> Posterior:
     """Every class in two, along the direction in which its aligned particles vary most beyond noise.
 
-    Class ``k`` becomes ``k`` and ``k + K``. The split is a guess for the next expectation steps to judge.
+    Class ``k`` becomes ``k`` and ``k + K``. The split is a guess for the next expectation steps to judge. Each process
+    of a team looks at some of the classes.
     """
     basis, best, count = data.basis, posterior.best(), len(templates)
-    second = torch.zeros(len(data), dtype=torch.bool, device=data.matched.device)
-    for k in range(count):
+    second = torch.zeros(len(data), dtype=torch.int32, device=data.matched.device)
+    for k in range(*team.share(count).indices(count)):
         rows = ((best.label == k) & (best.weight > 0)).nonzero()[:, 0]
         if len(rows) < 8:
             continue
         seen, density = _aligned(data, best, rows)
         rest = (seen - density * basis.to_complex(templates.coefficients[k])) / density.clamp_min(1e-6).sqrt()
-        second[rows] = two_groups(basis.to_real(rest))
-    label = torch.where(second[posterior.particle], posterior.label + count, posterior.label)
+        second[rows] = two_groups(basis.to_real(rest)).int()
+    label = torch.where(team.sum(second)[posterior.particle] > 0, posterior.label + count, posterior.label)
     return replace(posterior, label=label)
 
 

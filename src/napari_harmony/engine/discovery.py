@@ -221,7 +221,7 @@ class Search:
                     return posterior, left
                 if divide:
                     templates = maximise(basis, finish(self.average(basis, posterior, left)))
-                    posterior, left = split(self.prepared.observe(basis), posterior, templates), 2 * left
+                    posterior, left = split(self.prepared.observe(basis), posterior, templates, self.team), 2 * left
                 begin, end = next(spans)
                 sums = yield from portion(self.average(basis, posterior, left), begin, begin)
                 templates = maximise(basis, sums)
@@ -349,7 +349,9 @@ def _compare(
         turned = yield from portion(work, begin, begin + 0.05)
         placed.append((yield from portion(half.average(fine, turned, classes), begin + 0.05, begin + 0.1)))
     grid = pose_grid(180, 2.0, 0.5, search.sigma, search.device)
-    comparison = compare_halves(fine, search.geometry.box, placed[0], placed[1], grid, search.generator)
+    comparison = compare_halves(
+        fine, search.geometry.box, placed[0], placed[1], grid, search.generator, search.team
+    )
     agreement = yield from portion(comparison, 0.2, 0.3)
     evidence, decoy = [], []
     for i, half in enumerate(halves):
@@ -383,16 +385,17 @@ def _onto(
     label = torch.zeros(count, dtype=torch.long, device=search.device)
     label[torch.as_tensor(mine, device=search.device)] = torch.as_tensor(theirs, device=search.device)
     psi, shift = torch.zeros(count, device=search.device), still.clone()
-    for done, k in enumerate(mine):
+    own = mine[search.team.share(len(mine))]
+    for done, k in enumerate(own):
         row = torch.as_tensor([k], device=search.device)
         alone = replace(even, coefficients=even.coefficients[label[k], None], log_share=even.log_share[:1])
         placed = yield from portion(
             expect(averages.subset(row), alone, grid, still[:1], search.arithmetic),
-            done / count,
-            (done + 1) / count,
+            done / len(own),
+            (done + 1) / len(own),
         )
         psi[k], shift[k] = placed.best().psi[0], placed.best().shift[0]
-    return _carried(found, label, psi, shift)
+    return _carried(found, label, search.team.sum(psi), search.team.sum(shift))
 
 
 def _carried(found: Posterior, label: torch.Tensor, psi: torch.Tensor, shift: torch.Tensor) -> Posterior:

@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 
 from napari_harmony.engine.search import Grid, Sums, Templates, signal_variance, wiener
 from napari_harmony.engine.steerable import SteerableBasis
+from napari_harmony.engine.team import ALONE, Team
 from napari_harmony.engine.work import Work
 
 #: Decoys per class from which the chance level is estimated, and how many there are at least for all classes together.
 DECOYS, LEAST_DECOYS = 6, 24
+#: Correlations beyond this are taken for this.
+_NEARLY = 1 - 1e-6
 #: Half-set correlation that is called the resolution (Rosenthal and Henderson 2003).
 THRESHOLD = 0.143
 
@@ -30,7 +33,7 @@ class Agreement:
     Attributes
     ----------
     frc : (k, shells), NaN for classes that lack a half; shell 0 is 0.5 to 1.5 cycles per box
-    floor : (k, shells) what decoys reach: mean plus four standard deviations, at most 1
+    floor : (k, shells) what decoys reach, as ``chance_level`` gives it
     resolution : (k,) cycles per box where ``frc`` falls below 0.143; NaN where the class is not significant
     significant : (k,) bool, whether the halves, filtered to where there is signal, agree more than decoys do, in what
         is circular of them or in what is not
@@ -48,25 +51,37 @@ class Agreement:
 
 
 def compare_halves(
-    basis: SteerableBasis, box: int, first: Sums, second: Sums, grid: Grid, generator: torch.Generator
+    basis: SteerableBasis,
+    box: int,
+    first: Sums,
+    second: Sums,
+    grid: Grid,
+    generator: torch.Generator,
+    team: Team = ALONE,
 ) -> Work[Agreement]:
-    """Align the second half's averages onto the first's and correlate them ring by ring."""
+    """Align the second half's averages onto the first's and correlate them ring by ring.
+
+    Each process of a team aligns some of the decoys.
+    """
     one, two = _averages(basis, first, second)
     complete = ((first.share > 1) & (second.share > 1)).cpu().numpy()
     values, likeness = _aligned_correlation(basis, box, one, two, grid)
     rounds = max(DECOYS, int(np.ceil(LEAST_DECOYS / max(1, complete.sum()))))
-    curves, likenesses = [], []
-    for done in range(rounds):
-        yield done / rounds
-        curve, by_chance = _aligned_correlation(basis, box, one, two.decoy(basis, generator), grid)
+    curves, likenesses = [values[:0]], [likeness[:0]]
+    decoys = [two.decoy(basis, generator) for _ in range(rounds)]
+    mine = decoys[team.share(rounds)]
+    for done, decoy in enumerate(mine):
+        yield done / len(mine)
+        curve, by_chance = _aligned_correlation(basis, box, one, decoy, grid)
         curves.append(curve[complete])
         likenesses.append(by_chance[complete])
+    curve, by_chance = (team.gather(torch.as_tensor(np.concatenate(each))).numpy() for each in (curves, likenesses))
     if not complete.any():
         return _nothing_to_compare(values)
-    significant = complete & (likeness > chance_level(np.concatenate(likenesses))).any(axis=1)
+    significant = complete & (likeness > chance_level(by_chance)).any(axis=1)
     values[~complete] = np.nan
     resolution = [crossing(v) if s else np.nan for v, s in zip(values, significant, strict=True)]
-    floor = np.broadcast_to(chance_level(np.concatenate(curves)), values.shape)
+    floor = np.broadcast_to(chance_level(curve), values.shape)
     return Agreement(values, floor.copy(), np.array(resolution, np.float32), significant)
 
 
@@ -113,8 +128,12 @@ def _averages(basis: SteerableBasis, first: Sums, second: Sums) -> tuple[_Averag
 
 
 def chance_level(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Mean plus four standard deviations over the first axis, at most 1."""
-    return np.minimum(samples.mean(axis=0) + 4 * samples.std(axis=0), 1.0)
+    """Mean plus four standard deviations over the first axis, of correlations made normal (Fisher, Metron 1921).
+
+    Those of few independent numbers spread widely: as they stand, the level would often lie at 1, which nothing passes.
+    """
+    normal = np.arctanh(samples.astype(np.float64).clip(-_NEARLY, _NEARLY))
+    return np.tanh(normal.mean(axis=0) + 4 * normal.std(axis=0)).astype(np.float32)
 
 
 def random_structure(basis: SteerableBasis, coefficients: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

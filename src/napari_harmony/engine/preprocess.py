@@ -11,10 +11,11 @@ import numpy as np
 import torch
 
 from napari_harmony.engine.geometry import Geometry, name_of, working_geometry
-from napari_harmony.engine.reading import read_ahead
+from napari_harmony.engine.reading import alike, read_ahead
 from napari_harmony.engine.search import Observations
 from napari_harmony.engine.steerable import SteerableBasis
 from napari_harmony.engine.subsets import subsets_of
+from napari_harmony.engine.team import ALONE, Team
 from napari_harmony.engine.work import Work
 from napari_harmony.errors import InputError
 from napari_harmony.particles.ctf import CtfParameters, ctf_at
@@ -30,6 +31,8 @@ BATCH = 512
 #: Where the background holds less than the first share of the power, images count as free of noise, and the second of
 #: their power as variation between objects of one content.
 CLEAN, VARIATION = 0.01, 0.3
+#: Words for images that cannot be used.
+CONSTANT, NOT_FINITE = "constant", "not-finite"
 #: Smallest standard deviation of the background, of that of the whole image, that contrast is measured by.
 LEAST_NOISE = 0.1
 
@@ -101,34 +104,59 @@ def _azimuthal_power(ctf: torch.Tensor, basis: SteerableBasis) -> torch.Tensor:
 
 
 def prepare(
-    particles: Particles, settings: Settings, device: torch.device, largest: int | None = None
+    particles: Particles,
+    settings: Settings,
+    device: torch.device,
+    largest: int | None = None,
+    team: Team = ALONE,
 ) -> Work[Prepared]:
     """Read, check, normalise, whiten and Fourier-crop all particles; yields the fraction done, returns ``Prepared``.
 
     The noise spectrum is that of the images outside the mask. Images with NaN or without variance become zero and are
-    flagged, as are exact copies of an earlier image (the first one stays).
+    flagged, as are exact copies of an earlier image (the first one stays). Each process of a team reads its share, and
+    gets the others'.
     """
     geometry = working_geometry(particles, settings, largest)
-    count, box = len(particles), geometry.box
+    count, box, spectrum = len(particles), geometry.box, NoiseSpectrum(geometry, device)
     samples = torch.zeros(count, box, box // 2 + 1, dtype=torch.complex64, device=device)
-    flags = np.full(count, "", dtype=object)
-    spectrum = NoiseSpectrum(geometry, device)
-    keys = np.zeros(count, np.uint64)
-    batches = [range(start, min(start + BATCH, count)) for start in range(0, count, BATCH)]
-    with closing(read_ahead(particles, batches)) as coming:
-        for rows, images in zip(batches, coming, strict=True):
-            part = slice(rows.start, rows.stop)
-            samples[part], flags[part], keys[part] = transformed(images, spectrum)
-            yield rows.stop / count
+    ctf = torch.empty(count, box, box // 2 + 1, device=device)
+    flags, keys = np.full(count, "", dtype=object), np.zeros(count, np.uint64)
+
+    def read(mine: slice) -> Work[None]:
+        batches = [range(start, min(start + BATCH, mine.stop)) for start in range(mine.start, mine.stop, BATCH)]
+        with closing(read_ahead(particles, batches)) as coming:
+            for rows, images in zip(batches, coming, strict=True):
+                part = slice(rows.start, rows.stop)
+                samples[part], flags[part], keys[part] = transformed(images, spectrum)
+                known = None if particles.ctf is None else particles.ctf.subset(np.arange(count)[part])
+                ctf[part] = seen_through(known, len(rows), geometry, device)
+                yield (rows.stop - mine.start) / (mine.stop - mine.start)
+
+    yield from alike(team, read, count)
+    spectrum.share(team)
     noise = spectrum.amplitude()
     inverse = on_rings(1.0 / noise, box)
-    samples *= inverse
+    for values in (samples, ctf):
+        values[team.share(count)] *= inverse
+        team.complete(values)
+    flags, keys = _of_all(team, flags, keys, samples.device)
     flags[(flags == "") & repeated(keys)] = "duplicate"
     usable = flags == ""
     if not usable.any():
         raise InputError(f"{name_of(particles)}: no image holds a finite signal; check the stack.")
-    ctf = seen_through(particles.ctf, count, geometry, device) * inverse
     return Prepared(samples, ctf, noise, usable, flags, keys, geometry, subsets_of(particles))
+
+
+def _of_all(
+    team: Team, flags: NDArray[np.object_], keys: NDArray[np.uint64], device: torch.device
+) -> tuple[NDArray[np.object_], NDArray[np.uint64]]:
+    """Words and fingerprints (n,), of which every process knows its share."""
+    words = np.array(["", CONSTANT, NOT_FINITE], dtype=object)
+    numbers = torch.as_tensor([list(words).index(word) for word in flags], device=device)
+    prints = torch.as_tensor(keys.view(np.int64), device=device)
+    team.complete(numbers)
+    team.complete(prints)
+    return words[numbers.cpu().numpy()], prints.cpu().numpy().view(np.uint64)
 
 
 def transformed(
@@ -159,7 +187,7 @@ def _suspicions(images: NDArray[np.float32]) -> list[str]:
     finite = np.isfinite(low) & np.isfinite(high)
     with np.errstate(invalid="ignore"):
         flat = high - low <= 1e-6 * np.maximum(np.abs(low), np.abs(high))
-    return list(np.where(finite, np.where(flat, "constant", ""), "not-finite"))
+    return list(np.where(finite, np.where(flat, CONSTANT, ""), NOT_FINITE))
 
 
 def _fingerprints(images: NDArray[np.float32]) -> NDArray[np.uint64]:
@@ -221,6 +249,11 @@ class NoiseSpectrum:
         samples = cropped_transform(images, self.geometry.box)
         self.whole.index_add_(0, self.rings.flatten(), (samples[good].abs() ** 2).double().sum(0).flatten())
         return samples
+
+    def share(self, team: Team) -> None:
+        """Take up what the other processes have averaged."""
+        self.power, self.whole = team.sum(self.power), team.sum(self.whole)
+        self.images = int(team.sum(torch.tensor([self.images])))
 
     def amplitude(self) -> torch.Tensor:
         """Noise amplitude per ring, smoothed over three rings (the background's own window blurs it as much)."""

@@ -94,7 +94,7 @@ class Run:
                 f"give at least {LEAST_PARTICLES}."
             )
         warm_up()
-        work = prepare(self.particles, self.settings, self.device)
+        work = prepare(self.particles, self.settings, self.device, team=self.team)
         prepared: Prepared = yield from self.clock.follow("reading", work)
         return prepared
 

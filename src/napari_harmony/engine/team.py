@@ -46,7 +46,11 @@ class Team:
 
     def share(self, count: int) -> slice:
         """Which of ``count`` things this process does; the shares are consecutive, and differ by at most one."""
-        return slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)
+        return self.of(self.rank, count)
+
+    def of(self, rank: int, count: int) -> slice:
+        """Which of ``count`` things another process does."""
+        return slice(rank * count // self.size, (rank + 1) * count // self.size)
 
     def gather(self, value: T) -> T:
         """A tensor, or a dataclass of tensors, with the rows of all processes one after another.
@@ -87,7 +91,7 @@ class Team:
         if self.size == 1:
             return
         for rank in range(self.size):
-            rows = replace(self, rank=rank).share(len(whole))
+            rows = self.of(rank, len(whole))
             if rows.stop > rows.start:
                 self._sent(torch.distributed.broadcast, _bytes_of(whole[rows]), rank)
 
