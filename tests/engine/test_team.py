@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from napari_harmony.engine import near
 from napari_harmony.engine.processes import Place, check_shared, form_team, place_in, wanted_devices
 from napari_harmony.engine.shared_norm import SharedNorm, shared_norms
 from napari_harmony.engine.team import ALONE, Team
@@ -62,6 +63,25 @@ def test_sums_and_decisions(both: list[dict[str, Tensor]]) -> None:
     assert torch.equal(found["added"][:, 0, 0], torch.tensor([1.0, 3.0]))
     assert found["told"].tolist() == [4, 2]
     assert found["agreed"].tolist() == [True, False]
+
+
+def test_memory_and_sockets_say_the_same(both: list[dict[str, Tensor]]) -> None:
+    found = of("ways", both[1])
+    assert bool(found["has_memory"]) == near.can_share()
+    row = torch.arange(len(found["memory.sum"]), dtype=torch.float32)
+    for way in ("memory", "sockets"):
+        assert torch.equal(found[f"{way}.sum"], 3 * row)
+        assert torch.equal(found[f"{way}.rows"], torch.cat([row, 2 * row]))
+        assert torch.equal(found[f"{way}.whole"], torch.arange(5.0))
+    assert not list(Path("/dev/shm").glob("napari-harmony-*"))
+
+
+def test_processes_read_a_share_each_and_fail_alike(both: list[dict[str, Tensor]]) -> None:
+    found, alone = of("read", both[1]), team_worker.read(ALONE)
+    assert found["flags"].tolist() == alone["flags"].tolist() and set(alone["flags"].tolist()) == {0, 1, 2, 3}
+    for name, value in alone.items():
+        torch.testing.assert_close(found[name], value)
+    assert both[0]["read.said"].all() and both[1]["read.said"].all()
 
 
 def test_a_normalisation_sees_the_batches_of_all(both: list[dict[str, Tensor]]) -> None:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 import volume_data
-from engine_data import draw
+from engine_data import draw, stack
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from napari_harmony.engine.near import PIECE
+from napari_harmony.engine.preprocess import prepare
 from napari_harmony.engine.processes import Place, form_team
+from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.shared_norm import shared_norms
 from napari_harmony.engine.team import Team
 from napari_harmony.engine.train import TrainSettings, train
@@ -23,9 +28,10 @@ from napari_harmony.engine.volumes.plans import NEARBY, Stage
 from napari_harmony.engine.volumes.search import maximise
 from napari_harmony.engine.volumes.shared import within
 from napari_harmony.engine.work import finish
-from napari_harmony.errors import TeamBroken
+from napari_harmony.errors import InputError, TeamBroken
 from napari_harmony.models import ModelCard
 from napari_harmony.objectives import SeedPoses
+from napari_harmony.particles.images import ArrayImages
 
 BATCH, CHANNELS = 7, 5
 
@@ -66,6 +72,48 @@ def messages(team: Team) -> dict[str, Tensor]:
         "told": torch.tensor(team.of_first([4, 2] if team.first else [7])),
         "agreed": torch.tensor([team.agreed(team.first), team.agreed(not team.first)]),
     }
+
+
+def ways(team: Team) -> dict[str, Tensor]:
+    """Messages longer than a piece of the memory that is shared, by this memory and by torch's way."""
+    count = PIECE // 4 + 1000
+    mine = torch.arange(count, dtype=torch.float32) * (team.rank + 1)
+    found = {}
+    for way, members in (("memory", team), ("sockets", replace(team, near=None))):
+        whole = torch.zeros(5)
+        rows = members.share(5)
+        whole[rows] = torch.arange(5.0)[rows]
+        members.complete(whole)
+        found |= {f"{way}.sum": members.sum(mine), f"{way}.rows": members.gather(mine), f"{way}.whole": whole}
+    return {**found, "has_memory": torch.tensor([team.near is not None])}
+
+
+class Broken(ArrayImages):
+    """Images of which the last ones cannot be read."""
+
+    def read(self, rows: Any) -> Any:
+        if np.arange(len(self._array))[rows].max() >= 12:
+            raise InputError("stack.mrcs, image 13: it is torn.")
+        return super().read(rows)
+
+
+def read(team: Team) -> dict[str, Tensor]:
+    """Particles that each process reads a share of, and how the run ends where one of them cannot."""
+    images = np.random.default_rng(0).normal(size=(17, 32, 32)).astype(np.float32)
+    images[3], images[11, 2, 2], images[16] = 1.0, np.nan, images[0]
+    whole = stack(images)
+    found = finish(prepare(whole, Settings(), torch.device("cpu"), team=team))
+    words = []
+    for number in range(2):
+        try:
+            finish(prepare(replace(whole, images=Broken(images)), Settings(), torch.device("cpu"), team=team))
+        except InputError as error:
+            words.append(str(error))
+        assert len(words) == number + 1
+    numbers = {"samples": torch.view_as_real(found.samples), "ctf": found.ctf, "noise": found.noise}
+    flags = torch.tensor([["", "constant", "not-finite", "duplicate"].index(flag) for flag in found.flags])
+    said = torch.tensor([word == "stack.mrcs, image 13: it is torn." for word in words])
+    return {**numbers, "flags": flags, "keys": torch.as_tensor(found.keys.astype(np.int64)), "said": said}
 
 
 def normalised(team: Team) -> dict[str, Tensor]:
@@ -121,7 +169,7 @@ def searched(team: Team) -> dict[str, Tensor]:
     return {"grids": sums.grids, "share": sums.share, "particle": found.particle, "score": found.class_score}
 
 
-PARTS: tuple[Callable[[Team], dict[str, Tensor]], ...] = (messages, normalised, trained, searched)
+PARTS: tuple[Callable[[Team], dict[str, Tensor]], ...] = (messages, ways, read, normalised, trained, searched)
 
 
 def main() -> None:

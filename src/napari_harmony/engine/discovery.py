@@ -349,9 +349,7 @@ def _compare(
         turned = yield from portion(work, begin, begin + 0.05)
         placed.append((yield from portion(half.average(fine, turned, classes), begin + 0.05, begin + 0.1)))
     grid = pose_grid(180, 2.0, 0.5, search.sigma, search.device)
-    comparison = compare_halves(
-        fine, search.geometry.box, placed[0], placed[1], grid, search.generator, search.team
-    )
+    comparison = compare_halves(fine, search.geometry.box, placed[0], placed[1], grid, search.generator, search.team)
     agreement = yield from portion(comparison, 0.2, 0.3)
     evidence, decoy = [], []
     for i, half in enumerate(halves):
