@@ -84,6 +84,15 @@ def test_processes_read_a_share_each_and_fail_alike(both: list[dict[str, Tensor]
     assert both[0]["read.said"].all() and both[1]["read.said"].all()
 
 
+def test_processes_fill_one_file_with_what_does_not_fit_in_memory(both: list[dict[str, Tensor]]) -> None:
+    found, alone = of("streamed", both[1]), team_worker.streamed(ALONE)
+    torch.testing.assert_close(found["samples"], alone["samples"])
+    assert not found["samples"][:200].any() and found["samples"][200:].any(dim=1).all()
+    assert torch.equal(found["table"][:, 0], alone["table"][:, 0])
+    turned = (found["table"][:, 1] - alone["table"][:, 1] + 180) % 360 - 180
+    assert float(turned.abs().median()) < 0.1
+
+
 def test_a_normalisation_sees_the_batches_of_all(both: list[dict[str, Tensor]]) -> None:
     found = of("normalised", both[0])
     for name, value in team_worker.normalised(ALONE).items():

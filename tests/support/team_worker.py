@@ -7,20 +7,23 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 import volume_data
-from engine_data import draw, stack
+from engine_data import draw, run, simulated, stack
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from napari_harmony.engine import api
 from napari_harmony.engine.near import PIECE
 from napari_harmony.engine.preprocess import prepare
 from napari_harmony.engine.processes import Place, form_team
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.shared_norm import shared_norms
+from napari_harmony.engine.store import stored
 from napari_harmony.engine.team import Team
 from napari_harmony.engine.train import TrainSettings, train
 from napari_harmony.engine.volumes.discovery import Search
@@ -29,7 +32,8 @@ from napari_harmony.engine.volumes.search import maximise
 from napari_harmony.engine.volumes.shared import within
 from napari_harmony.engine.work import finish
 from napari_harmony.errors import InputError, TeamBroken
-from napari_harmony.models import ModelCard
+from napari_harmony.models import HarmonyModel, ModelCard
+from napari_harmony.models.bundled import bundled_model
 from napari_harmony.objectives import SeedPoses
 from napari_harmony.particles.images import ArrayImages
 
@@ -148,11 +152,11 @@ def trained(team: Team) -> dict[str, Tensor]:
     lengths = {"box": 32, "pixel_size": 10.0, "original_box": 32, "mask_diameter": 290.0, "max_shift": 50.0}
     card = ModelCard(**lengths, transforms=("rotation", "translation", "contrast"), content=4, hypotheses=4)
     # the second step is late enough for images that the network draws itself
-    run = train(images, filters, card=card, settings=TrainSettings(epochs=2, batch=22), seeds=seeds, team=team)
+    steps = train(images, filters, card=card, settings=TrainSettings(epochs=2, batch=22), seeds=seeds, team=team)
     losses = []
     while True:
         try:
-            losses.append(next(run).loss)
+            losses.append(next(steps).loss)
         except StopIteration as stop:
             return {"losses": torch.tensor(losses), **{k: v.clone() for k, v in stop.value.state_dict().items()}}
 
@@ -169,7 +173,20 @@ def searched(team: Team) -> dict[str, Tensor]:
     return {"grids": sums.grids, "share": sums.share, "particle": found.particle, "score": found.class_score}
 
 
-PARTS: tuple[Callable[[Team], dict[str, Tensor]], ...] = (messages, ways, read, normalised, trained, searched)
+def streamed(team: Team) -> dict[str, Tensor]:
+    """Images that do not fit in memory: as they wait in their file, and placed on what the bundled model saw."""
+    data, device = simulated(230, box=32), torch.device("cpu")
+    with TemporaryDirectory() as cache:
+        settings = Settings(classes=3, preset="fast", memory=2**20, cache=cache)
+        kept = finish(stored(data.particles, settings, device, team))
+        several = finish(kept.preparing(np.arange(len(kept)), slice(200, 230)))
+        model = HarmonyModel.load(bundled_model(2))
+        table = run(api.align(data.particles, settings, model=model, team=team)).value.table
+    columns = torch.from_numpy(table[["class_number", "psi", "origin_x", "origin_y"]].to_numpy(np.float64))
+    return {"samples": torch.view_as_real(several.samples), "table": columns.contiguous()}
+
+
+PARTS: tuple[Callable[[Team], dict[str, Tensor]], ...] = (messages, ways, read, streamed, normalised, trained, searched)
 
 
 def main() -> None:

@@ -139,7 +139,7 @@ def prepare(
     for values in (samples, ctf):
         values[team.share(count)] *= inverse
         team.complete(values)
-    flags, keys = _of_all(team, flags, keys, samples.device)
+    flags, keys = of_all(team, flags, keys, samples.device)
     flags[(flags == "") & repeated(keys)] = "duplicate"
     usable = flags == ""
     if not usable.any():
@@ -147,7 +147,7 @@ def prepare(
     return Prepared(samples, ctf, noise, usable, flags, keys, geometry, subsets_of(particles))
 
 
-def _of_all(
+def of_all(
     team: Team, flags: NDArray[np.object_], keys: NDArray[np.uint64], device: torch.device
 ) -> tuple[NDArray[np.object_], NDArray[np.uint64]]:
     """Words and fingerprints (n,), of which every process knows its share."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -25,13 +25,15 @@ from napari_harmony.engine.preprocess import (
     BATCH,
     NoiseSpectrum,
     Prepared,
+    of_all,
     on_rings,
     repeated,
     seen_through,
     transformed,
 )
-from napari_harmony.engine.reading import read_ahead
+from napari_harmony.engine.reading import alike, read_ahead
 from napari_harmony.engine.subsets import subsets_of
+from napari_harmony.engine.team import ALONE, Team
 from napari_harmony.engine.work import Work
 from napari_harmony.errors import InferenceError, InputError
 from napari_harmony.particles.images import storage_order
@@ -95,20 +97,23 @@ class Store:
         parts = (self.order[start : start + size] for start in range(0, len(self), size))
         return [rows for part in parts if len(rows := part[usable[part]])]
 
-    def preparing(self, rows: NDArray[np.int64]) -> Work[Prepared]:
-        """The particles in ``rows`` (m,), in this order; yields the fraction done."""
+    def preparing(self, rows: NDArray[np.int64], some: slice = slice(None)) -> Work[Prepared]:
+        """The particles in ``rows`` (m,), in this order; yields the fraction done.
+
+        Only ``some`` of them are read, and the others zero.
+        """
         box, half = self.geometry.box, self.geometry.box // 2 + 1
-        samples = torch.empty(len(rows), box, half, dtype=torch.complex64, device=self.device)
-        ctf = torch.empty(len(rows), box, half, device=self.device)
-        inverse, done = on_rings(1.0 / self.noise, box), 0
-        for at, found in self._found(rows):
+        samples = torch.zeros(len(rows), box, half, dtype=torch.complex64, device=self.device)
+        ctf = torch.zeros(len(rows), box, half, device=self.device)
+        inverse, done, read = on_rings(1.0 / self.noise, box), 0, rows[some]
+        for at, found in self._found(read):
             numbers = torch.as_tensor(found, device=self.device).float()
             place = torch.as_tensor(at, device=self.device)
-            samples[place] = torch.view_as_complex(numbers) * inverse
-            parameters = None if self.particles.ctf is None else self.particles.ctf.subset(rows[at])
-            ctf[place] = seen_through(parameters, len(at), self.geometry, self.device) * inverse
+            samples[some][place] = torch.view_as_complex(numbers) * inverse
+            parameters = None if self.particles.ctf is None else self.particles.ctf.subset(read[at])
+            ctf[some][place] = seen_through(parameters, len(at), self.geometry, self.device) * inverse
             done += len(at)
-            yield done / len(rows)
+            yield done / len(read)
         subset = None if self.subset_number is None else self.subset_number[rows]
         usable = np.ones(len(rows), dtype=bool)
         return Prepared(samples, ctf, self.noise, usable, self.flags[rows], self.keys[rows], self.geometry, subset)
@@ -136,8 +141,10 @@ class Store:
         return numbers
 
 
-def stored(particles: Particles, settings: Settings, device: torch.device) -> Work[Store]:
+def stored(particles: Particles, settings: Settings, device: torch.device, team: Team = ALONE) -> Work[Store]:
     """Read the particles once, as they lie in their files, into a file of their own; yields the fraction done.
+
+    Processes of one node read a share each, into one file.
 
     Raises
     ------
@@ -147,31 +154,60 @@ def stored(particles: Particles, settings: Settings, device: torch.device) -> Wo
     geometry = working_geometry(particles, settings)
     folder, needed = cache_folder(settings), len(particles) * stored_each(geometry)
     check_room(folder, needed)
+    file, team = _opened(folder, team)
     try:
-        file: IO[bytes] = tempfile.TemporaryFile(prefix="napari-harmony-", dir=folder, buffering=0)  # noqa: SIM115
-    except OSError as error:
-        raise InputError(f"{folder}: the cache cannot be written there ({error.strerror}).") from error
-    try:
-        return (yield from _filled(file, folder, particles, geometry, device))
+        return (yield from _filled(file, folder, particles, geometry, device, team))
     except BaseException:
         file.close()
         raise
 
 
+def _opened(folder: Path, team: Team) -> tuple[IO[bytes], Team]:
+    """A new file in the folder, and the processes that have it open; each has its own where they cannot share one."""
+    if team.near is not None:
+        file = None
+        with suppress(OSError):
+            file = _new(folder) if team.first else None
+        opened = team.gather(torch.tensor([-1 if file is None else file.fileno()]))
+        with suppress(OSError):
+            if not team.first:
+                file = open(f"/proc/{team.near.processes[0]}/fd/{int(opened[0])}", "r+b", buffering=0)  # noqa: SIM115
+        if int(team.sum(torch.tensor([int(file is not None)]))) == team.size:
+            assert file is not None
+            return file, team
+    try:
+        return _new(folder), ALONE
+    except OSError as error:
+        raise InputError(f"{folder}: the cache cannot be written there ({error.strerror}).") from error
+
+
+def _new(folder: Path) -> IO[bytes]:
+    return tempfile.TemporaryFile(prefix="napari-harmony-", dir=folder, buffering=0)
+
+
 def _filled(
-    file: IO[bytes], folder: Path, particles: Particles, geometry: Geometry, device: torch.device
+    file: IO[bytes], folder: Path, particles: Particles, geometry: Geometry, device: torch.device, team: Team
 ) -> Work[Store]:
     """The store with what was read, in ``file``."""
-    count, order = len(particles), storage_order(particles.images)
+    count, order, each = len(particles), storage_order(particles.images), stored_each(geometry)
     spectrum = NoiseSpectrum(geometry, device)
-    flags, keys = np.full(count, "", dtype=object), np.zeros(count, np.uint64)
-    batches = [order[start : start + BATCH] for start in range(0, count, BATCH)]
-    with closing(read_ahead(particles, batches)) as coming:
-        for number, (rows, images) in enumerate(zip(batches, coming, strict=True), 1):
-            samples, flags[rows], keys[rows] = transformed(images, spectrum)
-            short = torch.view_as_real(samples).clamp_(-LARGEST, LARGEST).to(torch.float16)
-            _write(file, short.cpu().numpy(), folder, count * stored_each(geometry))
-            yield number / len(batches)
+    words, prints = np.full(count, "", dtype=object), np.zeros(count, np.uint64)  # as they lie in the file
+
+    def read(mine: slice) -> Work[None]:
+        starts = range(mine.start, mine.stop, BATCH)
+        places = [slice(start, min(start + BATCH, mine.stop)) for start in starts]
+        file.seek(mine.start * each)
+        with closing(read_ahead(particles, [order[place] for place in places])) as coming:
+            for number, (place, images) in enumerate(zip(places, coming, strict=True), 1):
+                samples, words[place], prints[place] = transformed(images, spectrum)
+                short = torch.view_as_real(samples).clamp_(-LARGEST, LARGEST).to(torch.float16)
+                _write(file, short.cpu().numpy(), folder, count * each)
+                yield number / len(places)
+
+    yield from alike(team, read, count)
+    spectrum.share(team)
+    flags, keys = np.empty_like(words), np.empty_like(prints)
+    flags[order], keys[order] = of_all(team, words, prints, device)
     flags[(flags == "") & repeated(keys)] = "duplicate"
     if not (flags == "").any():
         raise InputError(f"{name_of(particles)}: no image holds a finite signal; check the stack.")

@@ -42,6 +42,7 @@ from napari_harmony.engine.placing import (
 from napari_harmony.engine.plans import PLANS, REFINE_BAND, grouping_bands
 from napari_harmony.engine.portions import Portions, cache_folder, in_words, peak_memory, portions_of
 from napari_harmony.engine.posteriors import certain, known_poses
+from napari_harmony.engine.preprocess import Prepared
 from napari_harmony.engine.refine import Refined, with_poses
 from napari_harmony.engine.run import LEAST_PARTICLES, Run
 from napari_harmony.engine.search import Posterior, Sums, Templates, maximise
@@ -202,7 +203,9 @@ class StreamedRun(Run):
         """All particles on disk; says first how much of it they take."""
         room = f"{in_words(self.portions.disk)} in {cache_folder(self.settings)} until the run ends"
         yield replace(self.clock.at("reading", 0.0), message=room)
-        store: Store = yield from self.clock.follow("reading", stored(self.particles, self.settings, self.device))
+        store: Store = yield from self.clock.follow(
+            "reading", stored(self.particles, self.settings, self.device, self.team)
+        )
         if int(store.usable.sum()) < LEAST_PARTICLES:
             store.close()
             raise InputError(
@@ -214,7 +217,9 @@ class StreamedRun(Run):
     def _searched(self, store: Store, sample: np.ndarray) -> Generator[Event, None, tuple[Discovery, _Classes]]:
         """What the search finds in a sample, the network that learns it, and the looks at all others."""
         store.passes += 1
-        usable = yield from self.clock.follow("drawing a sample", store.preparing(sample))
+        usable = yield from self.clock.follow("drawing a sample", self._share_of(store, sample))
+        for values in (usable.samples, usable.ctf):
+            self.team.complete(values)
         found = yield from self.discover(usable)
         card, seeds = self.lesson(usable, found)
         model = yield from self.clock.follow("training", self._train(usable, card, seeds))
@@ -223,6 +228,10 @@ class StreamedRun(Run):
         work = looks_of(search, found.posterior, len(found.sums), PLANS[self.settings.preset], decoys)
         looks = yield from self.clock.follow("averaging", work)
         return found, _Classes(looks, len(found.sums), found.sigma, model)
+
+    def _share_of(self, store: Store, rows: np.ndarray) -> Work[Prepared]:
+        """Particles, of which this process looks at its share alone."""
+        return store.preparing(rows, self.team.share(len(rows)))
 
     def _search_on_nothing(self, store: Store) -> Search:
         """A search on particles of this geometry, for its bases and what it takes for granted."""
@@ -256,7 +265,7 @@ class StreamedRun(Run):
         bases: list[SteerableBasis],
     ) -> Work[Harvest]:
         """The particles of a portion on the classes."""
-        prepared = yield from portion(store.preparing(rows), 0.0, 0.05)
+        prepared = yield from portion(self._share_of(store, rows), 0.0, 0.05)
         search, model = self.search(prepared), classes.model
         search.sigma = classes.sigma
         proposals, looks = None, classes.looks
@@ -277,7 +286,7 @@ class StreamedRun(Run):
         parts = list(slices([len(rows) for rows in portions]))
 
         def look(number: int) -> Work[Harvest]:
-            prepared = yield from portion(store.preparing(portions[number]), 0.0, 0.5)
+            prepared = yield from portion(self._share_of(store, portions[number]), 0.0, 0.5)
             here = part_of(start, parts[number], self.device)
             each = {"label": here.label.cpu()}
             return (yield from portion(harvest_of(self.search(prepared), each, [basis], here, classes), 0.5, 1.0))
@@ -316,7 +325,7 @@ class StreamedRun(Run):
             return part_of(located.posterior, parts[number], self.device)
 
         def look(number: int) -> Work[Harvest]:
-            prepared = yield from portion(store.preparing(portions[number]), 0.0, 0.1)
+            prepared = yield from portion(self._share_of(store, portions[number]), 0.0, 0.1)
             start = best(number)
             refined = yield from portion(
                 self._polish(prepared, settled.templates, basis, start, settled.sigma), 0.1, 0.8
