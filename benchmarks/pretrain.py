@@ -1,13 +1,16 @@
 """Pretrain the networks that come with the package, on endless simulated particles.
 
 ``python benchmarks/pretrain.py images FOLDER`` trains for any images, ``volumes`` for any subtomograms. Both are seeded
-and go on from the state in FOLDER; ``--device cuda`` trains on a GPU. ``--export`` writes the model that ships.
+and go on from the state in FOLDER; ``--device cuda`` trains on a GPU. Started with ``torchrun --nproc-per-node 4`` or
+``srun``, four processes look at particles of their own and learn together. ``--export`` writes the model that ships.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+
+from napari_harmony.engine.processes import form_team, place_in
 
 
 def parse() -> argparse.Namespace:
@@ -36,8 +39,10 @@ def main() -> None:
         facts = dict(fact.split(": ", 1) for fact in arguments.fact)
         training.export(arguments.folder, arguments.export, facts)
         return
-    changes = {"seed": arguments.seed} | ({} if arguments.steps is None else {"steps": arguments.steps})
-    training.pretrain(training.Course(**changes), arguments.folder, arguments.device)
+    team = form_team(place_in(), arguments.device)
+    changes = {"seed": arguments.seed, "processes": team.size}
+    changes |= {} if arguments.steps is None else {"steps": arguments.steps}
+    training.pretrain(training.Course(**changes), arguments.folder, arguments.device, team=team)
 
 
 if __name__ == "__main__":

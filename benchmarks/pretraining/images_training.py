@@ -12,6 +12,7 @@ import torch
 
 from napari_harmony.analysis.metrics import hungarian_accuracy, pose_errors
 from napari_harmony.engine.learning import cluster_content
+from napari_harmony.engine.team import ALONE, Team
 from napari_harmony.models import HarmonyNetwork, ModelCard
 from napari_harmony.models.network import NetworkShape
 from napari_harmony.transforms import Pose2D
@@ -32,6 +33,7 @@ class Course:
     learning_rate: float = 2e-3
     particles: int = 800
     layout: Layout = Layout()
+    processes: int = 1
 
     @property
     def shape(self) -> NetworkShape:
@@ -46,13 +48,13 @@ class Training(Pretraining[HarmonyNetwork]):
 
     name, schedule = NAME, Schedule(rise=300, rest=1e-3, frozen=0.3)
 
-    def __init__(self, course: Course, folder: Path, device: str = "cpu") -> None:
-        super().__init__(course, lambda: HarmonyNetwork(course.shape), folder, device)
-        self.course, self.pool = course, Pool(course.seed, course.particles, renewed=self.done)
+    def __init__(self, course: Course, folder: Path, device: str = "cpu", team: Team = ALONE) -> None:
+        super().__init__(course, lambda: HarmonyNetwork(course.shape), folder, device, team)
+        self.course, self.pool = course, Pool(self.seed, course.particles, renewed=self.done)
 
     def teach(self, progress: float) -> Taught:
         """Look at images of the pool, of which a particle is new each time."""
-        generator = torch.Generator().manual_seed(1_000_003 * self.course.seed + self.done)
+        generator = torch.Generator().manual_seed(1_000_003 * self.seed + self.done)
         batch = moved(draw_batch(self.pool, self.course.layout, generator), self.device)
         self.pool.renew()
         return teach(self.network.encode(batch.images), batch, progress)
@@ -87,9 +89,9 @@ def held_out(course: Course, energy: float, images: int = 50) -> ImageBatch:
     return expose(pictures, content, torch.full((len(content),), energy), 1, chance)
 
 
-def pretrain(course: Course, folder: Path, device: str = "cpu", every: int = 200) -> HarmonyNetwork:
+def pretrain(course: Course, folder: Path, device: str = "cpu", every: int = 200, team: Team = ALONE) -> HarmonyNetwork:
     """Train to the end of the course, with a log line and the state on disk every ``every`` steps."""
-    training = Training(course, folder, device)
+    training = Training(course, folder, device, team)
     tests = {f"held out {energy:g}": held_out(course, energy) for energy in (120.0, 400.0)}
 
     def judged() -> dict[str, Any]:
@@ -107,10 +109,10 @@ def export(folder: Path, target: Path, facts: dict[str, str], hardware: str = "o
     entries = json.loads(course_file(folder, NAME).read_text())
     course = Course(**{**entries, "layout": Layout(**entries["layout"])})
     network, steps = trained(folder, NAME, HarmonyNetwork(course.shape))
-    batch, shape = course.layout.sets * course.layout.contents * course.layout.images, course.shape
+    layout, shape, particles = course.layout, course.shape, course.processes * (course.particles + steps)
+    batch = course.processes * layout.sets * layout.contents * layout.images
     told = {
-        "Data": f"{steps * batch:,} simulated images of {course.particles + steps:,} made-up particles; "
-        "no measured density",
+        "Data": f"{steps * batch:,} simulated images of {particles:,} made-up particles; no measured density",
         "Training": f"{steps:,} steps of {batch} images, seed {course.seed}, "
         f"{minutes_in(folder, NAME):.0f} minutes on {hardware}",
         **facts,

@@ -17,11 +17,15 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 import torch
 
+from napari_harmony.engine.shared_norm import shared_norms
+from napari_harmony.engine.team import Team
 from napari_harmony.engine.train_state import TrainState, restore, snapshot
 from napari_harmony.models import HarmonyModel, ModelCard
 from napari_harmony.objectives import Adam, Objective
 from pretraining.lesson import Taught
 
+#: From the seed of one process to that of the next.
+APART = 1_000_003
 N = TypeVar("N", bound=torch.nn.Module)
 
 
@@ -39,6 +43,10 @@ class Course(Protocol):
     @property
     def learning_rate(self) -> float:
         """At its peak."""
+
+    @property
+    def processes(self) -> int:
+        """How many look at a batch each, of particles of their own, in every step."""
 
 
 @dataclass(frozen=True)
@@ -72,19 +80,16 @@ class Step:
 class Pretraining(ABC, Generic[N]):
     """A training and its state in ``folder``, from which it goes on when it is made again.
 
-    ``name`` is what its files are called; ``make`` gives a fresh network.
+    ``name`` is what its files are called; ``make`` gives a fresh network. ``seed`` is that of the particles which this
+    process looks at; the first one looks at what a process alone would.
     """
 
     name: str
     schedule: Schedule
 
-    def __init__(self, course: Course, make: Callable[[], N], folder: Path, device: str) -> None:
-        self.folder, self.device, self.total, self.peak = (
-            folder,
-            torch.device(device),
-            course.steps,
-            course.learning_rate,
-        )
+    def __init__(self, course: Course, make: Callable[[], N], folder: Path, device: str, team: Team) -> None:
+        self.folder, self.team, self.total, self.peak = folder, team, course.steps, course.learning_rate
+        self.device, self.seed = team.device or torch.device(device), course.seed + team.rank * APART
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(course.seed)
             self.network = make().to(self.device)
@@ -100,18 +105,21 @@ class Pretraining(ABC, Generic[N]):
 
     def steps(self) -> Iterator[Step]:
         """Learn batch by batch until the course ends."""
-        while self.done < self.total:
-            yield self._step()
+        self.team.wait()  # until all have read the state, for the first process soon writes another
+        with shared_norms(self.network, self.team):
+            while self.done < self.total:
+                yield self._step()
 
     def _step(self) -> Step:
         progress = self.done / self.total
         self.network.train(progress < self.schedule.frozen)
         self.optimiser.rate = self.peak * self.schedule.rate(progress, self.done)
         taught = self.teach(progress)
-        if not math.isfinite(taught.loss.item()):
-            raise FloatingPointError(f"the loss is not finite after {self.done} steps")
         self.optimiser.forget()
-        taught.loss.backward()
+        (taught.loss / self.team.size).backward()
+        loss = self.team.sum_gradients(self.optimiser.parameters, taught.loss.detach()[None] / self.team.size)
+        if not math.isfinite(loss.item()):
+            raise FloatingPointError(f"the loss is not finite after {self.done} steps")
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         self.optimiser.step()
         self.done += 1
@@ -141,8 +149,13 @@ def log_file(folder: Path, name: str) -> Path:
 def follow(training: Pretraining[N], course: Any, every: int, judge: Callable[[], dict[str, Any]], judged: int) -> N:
     """Train to the end of the course, with a log line and the state on disk every ``every`` steps.
 
-    ``judge`` says how good the network is; it is asked at every ``judged``-th of these lines, and at the end.
+    ``judge`` says how good the network is; it is asked at every ``judged``-th of these lines, and at the end. Of
+    several processes the first one writes.
     """
+    if not training.team.first:
+        for _ in training.steps():
+            pass
+        return training.network.eval()
     training.folder.mkdir(parents=True, exist_ok=True)
     course_file(training.folder, training.name).write_text(json.dumps(asdict(course), indent=2) + "\n")
     begun, recent = time.monotonic(), []

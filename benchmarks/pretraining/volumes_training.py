@@ -15,6 +15,7 @@ import torch
 from napari_harmony.analysis.metrics import hungarian_accuracy
 from napari_harmony.analysis.metrics_3d import pose_errors
 from napari_harmony.engine.learning import cluster_content
+from napari_harmony.engine.team import ALONE, Team
 from napari_harmony.engine.volumes.plans import NETWORK_BOX
 from napari_harmony.models import GuidedVolumeNetwork, ModelCard
 from napari_harmony.models.network import NetworkShape
@@ -44,6 +45,7 @@ class Course:
     views: int = 6
     shift_spread: float = 1.0
     judged: int = 40
+    processes: int = 1
 
     @property
     def shape(self) -> NetworkShape:
@@ -63,13 +65,13 @@ class Training(Pretraining[GuidedVolumeNetwork]):
 
     name, schedule = NAME, Schedule(rise=200, rest=2e-3, frozen=0.8)
 
-    def __init__(self, course: Course, folder: Path, device: str = "cpu") -> None:
-        super().__init__(course, lambda: GuidedVolumeNetwork(course.shape), folder, device)
+    def __init__(self, course: Course, folder: Path, device: str = "cpu", team: Team = ALONE) -> None:
+        super().__init__(course, lambda: GuidedVolumeNetwork(course.shape), folder, device, team)
         self.course = course
 
     def teach(self, progress: float) -> Taught:
         """Look at subtomograms of new particles."""
-        course, number = self.course, (self.course.seed, self.done)
+        course, number = self.course, (self.seed, self.done)
         ease = max(0.0, 1 - progress / HARD)
         batch = draw_batch(self.network.band, course.contents, course.views, ease, course.shift_spread, number)
         batch = batch.to(self.device)
@@ -114,9 +116,11 @@ def held_out(course: Course, network: GuidedVolumeNetwork) -> VolumeBatch:
     return draw_batch(network.band, 8, course.judged, 0.0, course.shift_spread, (course.seed, 2**31))
 
 
-def pretrain(course: Course, folder: Path, device: str = "cpu", every: int = 100) -> GuidedVolumeNetwork:
+def pretrain(
+    course: Course, folder: Path, device: str = "cpu", every: int = 100, team: Team = ALONE
+) -> GuidedVolumeNetwork:
     """Train to the end of the course, with a log line and the state on disk every ``every`` steps."""
-    training = Training(course, folder, device)
+    training = Training(course, folder, device, team)
     test = held_out(course, training.network).to(training.device)
     content = np.repeat(np.arange(test.contents), test.views)
 
@@ -133,9 +137,10 @@ def export(folder: Path, target: Path, facts: dict[str, str]) -> None:
     # it has drawn nothing yet: zeros, which take no room in a compressed file
     torch.nn.init.zeros_(network.decoder[-1].weight)
     torch.nn.init.zeros_(network.decoder[-1].bias)
-    batch, shape = course.contents * course.views, course.shape
+    contents, shape = course.processes * course.contents, course.shape
+    batch = contents * course.views
     told = {
-        "Data": f"{steps * batch:,} simulated subtomograms of {steps * course.contents:,} made-up "
+        "Data": f"{steps * batch:,} simulated subtomograms of {steps * contents:,} made-up "
         "particles; no measured density",
         "Training": f"{steps:,} steps of {batch} subtomograms, seed {course.seed}, "
         f"{minutes_in(folder, NAME):.0f} minutes",

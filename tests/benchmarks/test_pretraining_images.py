@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
+from napari_harmony.engine import near
+from napari_harmony.engine.near import Near
+from napari_harmony.engine.team import Team
 from napari_harmony.models import HarmonyModel
 from napari_harmony.models.encoding import Encoding
 from napari_harmony.transforms import Pose2D, wrap
@@ -76,6 +81,21 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(tmp_path: Path)
     list(second.steps())
     weights = second.network.state_dict()
     assert all(torch.equal(tensor, weights[name]) for name, tensor in whole.network.state_dict().items())
+
+
+@pytest.mark.skipif(not near.can_share(), reason="threads speak through memory here")
+def test_several_processes_learn_the_same_from_particles_of_their_own(tmp_path: Path) -> None:
+    memory, folder = near.create(2), tmp_path / "state"
+    members = [Team(r, 2, torch.device("cpu"), Near.opened(memory, r, (os.getpid(),) * 2)) for r in range(2)]
+    memory.unlink()
+    both = [Training(BRIEF, folder, team=member) for member in members]
+    with ThreadPoolExecutor(2) as pool:
+        taught = list(pool.map(lambda training: [float(step.taught.loss) for step in training.steps()], both))
+    alone = Training(BRIEF, folder)
+    assert next(alone.steps()).taught.loss.item() == pytest.approx(taught[0][0], rel=0.2)  # normalised with the other's
+    assert taught[0][0] != taught[1][0] and not torch.equal(both[0].pool.pictures, both[1].pool.pictures)
+    for name, tensor in both[0].network.state_dict().items():
+        assert torch.equal(tensor, both[1].network.state_dict()[name]), name
 
 
 def test_what_was_trained_becomes_a_model_for_any_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

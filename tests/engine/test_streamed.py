@@ -31,7 +31,7 @@ LITTLE = 2**20
 SAMPLE = 120
 
 
-def as_it_is(result: Result, traces: object) -> Work[Result]:
+def as_it_is(result: Result, *more: object) -> Work[Result]:
     """A result about which nothing more is found out."""
     yield 1.0
     return result

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_harmony.analysis.disentanglement import study_of_estimates
 from napari_harmony.analysis.disentanglement.leakage import measure_leakage
+from napari_harmony.engine.team import ALONE, Team
 from napari_harmony.engine.work import Work
 from napari_harmony.results import Result
 
@@ -36,12 +37,12 @@ class Traces:
         return {name: [sum(v) / len(v) for v in epochs.values()] for name, epochs in self._sums.items()}
 
 
-def with_insight(result: Result, traces: Traces | None = None) -> Work[Result]:
+def with_insight(result: Result, traces: Traces | None = None, team: Team = ALONE) -> Work[Result]:
     """The result with ``leakage`` and, where objectives were added, ``traces`` in its summary."""
     yield 0.0
     found: dict[str, Any] = {}
     study = study_of_estimates(result.table, result.dimensions)
-    leaks = (yield from measure_leakage(study.blocks[0].values, study.factors)) if study.blocks else None
+    leaks = (yield from measure_leakage(study.blocks[0].values, study.factors, team=team)) if study.blocks else None
     if leaks is not None:
         found["leakage"] = leaks.to_dict()
     if traces is not None and (kept := traces.to_dict()):

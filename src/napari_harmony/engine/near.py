@@ -13,6 +13,7 @@ import platform
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -101,6 +102,17 @@ class Near:
             for whole, part in zip(everyone, self._said(message[rows]), strict=True):
                 whole[rows] = part
         return everyone
+
+    def complete(self, whole: Tensor, shares: Sequence[slice]) -> None:
+        """Fill in rows (n, ...) in place, of which each process knows its share; raises as ``exchanged``."""
+        rows = [whole[share].reshape(-1).view(torch.uint8) for share in shares]
+        longest = max(map(len, rows))
+        for start in range(0, longest, PIECE):
+            size = min(PIECE, longest - start)
+            parts = [row[start : start + size] for row in rows]
+            mine = torch.nn.functional.pad(parts[self.rank], (0, size - len(parts[self.rank])))
+            for part, said in zip(parts, self._said(mine), strict=True):
+                part.copy_(said[: len(part)])
 
     def _said(self, piece: Tensor) -> list[Tensor]:
         """What all say, to be read before the next piece."""

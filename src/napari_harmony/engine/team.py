@@ -8,7 +8,7 @@ through memory; both are set up by ``engine.processes``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
@@ -86,12 +86,26 @@ class Team:
             value, iter([_like(piece, tensor) for piece, tensor in zip(pieces, mine, strict=True)]).__next__
         )
 
+    def sum_gradients(self, parameters: Iterable[Tensor], said: Tensor) -> Tensor:
+        """Add up the gradients of parameters in place and, in the same message, numbers (n,), which are given back."""
+        if self.size == 1:
+            return said
+        own = [p.grad for p in parameters if p.grad is not None]
+        flat = self.sum(torch.cat([said, *(gradient.flatten() for gradient in own)]))
+        told, *summed = flat.split([len(said), *(gradient.numel() for gradient in own)])
+        for gradient, whole in zip(own, summed, strict=True):
+            gradient.copy_(whole.view_as(gradient))
+        return told
+
     def complete(self, whole: Tensor) -> None:
         """Fill in the rows that are the other processes' share, where each has filled in its own."""
         if self.size == 1:
             return
-        for rank in range(self.size):
-            rows = self.of(rank, len(whole))
+        shares = [self.of(rank, len(whole)) for rank in range(self.size)]
+        if self.near is not None:
+            self._sent(self.near.complete, whole, shares)
+            return
+        for rank, rows in enumerate(shares):
             if rows.stop > rows.start:
                 self._sent(torch.distributed.broadcast, _bytes_of(whole[rows]), rank)
 

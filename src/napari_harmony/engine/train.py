@@ -194,24 +194,13 @@ class _Run:
         self.optimiser.forget()
         (share.weight * loss).backward()
         said = torch.stack([loss.detach(), *(part.detach().to(loss) for part in parts.values())])
-        values = self._together(share.weight * said).tolist()
+        values = self.team.sum_gradients(self.optimiser.parameters, share.weight * said).tolist()
         if not math.isfinite(values[0]):
             raise InferenceError(
                 f"Training diverged: the loss is {values[0]} after {done} steps; train with another seed."
             )
         self.optimiser.step()
         return values[0], dict(zip(parts, values[1:], strict=True))
-
-    def _together(self, said: Tensor) -> Tensor:
-        """Values summed over the processes, and with them, in one message, the gradients."""
-        if self.team.size == 1:
-            return said
-        own = [p.grad for p in self.optimiser.parameters if p.grad is not None]
-        flat = self.team.sum(torch.cat([said, *(gradient.flatten() for gradient in own)]))
-        told, *summed = flat.split([len(said), *(gradient.numel() for gradient in own)])
-        for gradient, whole in zip(own, summed, strict=True):
-            gradient.copy_(whole.view_as(gradient))
-        return told
 
 
 def look(network: Network, batch: Batch, applied: Any, **state: Any) -> Views:

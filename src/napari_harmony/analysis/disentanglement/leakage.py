@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from napari_harmony.engine.team import Team
     from napari_harmony.objectives.critics import Critic
 
 #: Fewer particles show nothing, and more of them would only take longer.
@@ -88,9 +89,12 @@ def leakage_of(content: NDArray, factors: Sequence[Variable], *, most: int = MOS
 
 
 def measure_leakage(
-    content: NDArray, factors: Sequence[Variable], *, most: int = MOST, seed: int = 0
+    content: NDArray, factors: Sequence[Variable], *, most: int = MOST, seed: int = 0, team: Team | None = None
 ) -> Work[Leakage | None]:
-    """The same as a computation that says how far it is; arguments and value are those of :func:`leakage_of`."""
+    """The same as a computation that says how far it is; arguments and value are those of :func:`leakage_of`.
+
+    Of the processes of a ``team``, which all make this call, each measures some of the transformations.
+    """
     code = numbers("content", content)
     varying = tuple(factor for factor in factors if not factor.constant)
     if len(code) < FEWEST or not varying or code.constant:
@@ -100,14 +104,23 @@ def measure_leakage(
     codes = code.rows(order).features()
     asked = [*known.values(), *([np.concatenate(list(known.values()), axis=1)] if len(known) > 1 else [])]
     read: list[Leak] = []
-    for number, features in enumerate(asked):
-        read.append(
-            (yield from portion(_reading(codes, features, seed), number / len(asked), (number + 1) / len(asked)))
-        )
+    mine = asked if team is None else asked[team.share(len(asked))]
+    for number, features in enumerate(mine):
+        read.append((yield from portion(_reading(codes, features, seed), number / len(mine), (number + 1) / len(mine))))
+    if team is not None:
+        read = _of_all(team, read)
     found = dict(zip(known, read, strict=False))
     # all together tell at least what one of them does, however hard it is to see among many numbers
     overall = Leak(max(leak.share for leak in read), max(leak.nats for leak in read))
     return Leakage(len(order), overall, found)
+
+
+def _of_all(team: Team, read: list[Leak]) -> list[Leak]:
+    """What all processes have measured."""
+    import torch
+
+    numbers = torch.tensor([[leak.share, leak.nats] for leak in read], dtype=torch.float64).reshape(-1, 2)
+    return [Leak(share, nats) for share, nats in team.gather(numbers).tolist()]
 
 
 def leak_between(one: NDArray, two: NDArray, seed: int = 0) -> Leak:

@@ -240,8 +240,8 @@ class VolumeRun:
             "references": list(self.settings.references),
         }
         result = assemble(prepared, findings, self.settings, self.particles.pixel_size, provenance)
-        if self.team.first:  # the others are done
-            result = yield from self.clock.follow("measuring leakage", with_insight(result, self.traces))
+        work = with_insight(result, self.traces, self.team)
+        result = yield from self.clock.follow("measuring leakage", work)
         seconds = {stage: round(seconds, 2) for stage, seconds in self.clock.seconds.items()}
         warnings = [*result.warnings, *self.enough.warnings]
         return replace(result, summary={**result.summary, "seconds": seconds, "warnings": warnings})
