@@ -89,7 +89,15 @@ def ways(team: Team) -> dict[str, Tensor]:
         whole[rows] = torch.arange(5.0)[rows]
         members.complete(whole)
         found |= {f"{way}.sum": members.sum(mine), f"{way}.rows": members.gather(mine), f"{way}.whole": whole}
-    return {**found, "has_memory": torch.tensor([team.near is not None])}
+    said = {"has_memory": team.near is not None, "nameless": memory_is_nameless()}
+    return found | {name: torch.tensor([yes]) for name, yes in said.items()}
+
+
+def memory_is_nameless() -> bool:
+    """Whether the files in memory that this process has open are gone from their folder."""
+    maps = Path("/proc/self/maps")
+    mapped = maps.read_text().splitlines() if maps.is_file() else []
+    return all(line.endswith("(deleted)") for line in mapped if "/napari-harmony-" in line)
 
 
 class Broken(ArrayImages):

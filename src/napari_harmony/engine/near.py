@@ -21,6 +21,8 @@ import psutil
 import torch
 from torch import Tensor
 
+#: Folder of files in memory.
+MEMORY = Path("/dev/shm")
 #: Bytes that a process says at once; what is longer is said in pieces.
 PIECE = 2**22
 #: Two areas in turn: who writes into one has heard, with the message before, that all have read it.
@@ -42,8 +44,7 @@ def can_share() -> bool:
 
 def create(size: int) -> Path:
     """A new file in memory through which ``size`` processes can speak; OSError where there is no room for it."""
-    memory = Path("/dev/shm")
-    handle, name = tempfile.mkstemp(prefix="napari-harmony-", dir=memory if memory.is_dir() else None)
+    handle, name = tempfile.mkstemp(prefix="napari-harmony-", dir=MEMORY if MEMORY.is_dir() else None)
     try:
         os.posix_fallocate(handle, 0, _length(size))
     except OSError:
