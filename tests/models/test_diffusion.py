@@ -103,8 +103,8 @@ def test_drawing_is_deterministic_and_one_by_one(dimensions: int) -> None:
     both = canonical(model, codes(), sharp=True)
     assert both.shape == (2, *(18,) * dimensions) and both.dtype == np.float32
     np.testing.assert_array_equal(both, canonical(model, codes(), sharp=True))
-    # Other sizes of products are rounded otherwise, differently on each processor; another noise is off by 1.
-    np.testing.assert_allclose(both[1:], canonical(model, codes()[1:], sharp=True), rtol=1e-4, atol=1e-4)
+    # Products of another size are rounded otherwise, in proportion to the values, and differently on each processor.
+    np.testing.assert_allclose(both[1:], canonical(model, codes()[1:], sharp=True), rtol=1e-5, atol=1e-5)
     assert np.abs(both - canonical(model, codes(), sharp=True, seed=1)).max() > 1e-4
     assert np.abs(both - canonical(model, codes())).max() > 1e-4
 

@@ -154,13 +154,15 @@ def with_memory(team: Team) -> Team:
     path, opened = b"", None
     with suppress(OSError):
         path = os.fsencode(near.create(team.size)) if team.first and near.can_share() else b""
-    told = Path(os.fsdecode(bytes(team.of_first(list(path)))))
-    processes = tuple(team.gather(torch.tensor([os.getpid()])).tolist())
-    with suppress(OSError):
-        opened = near.Near.opened(told, team.rank, processes)
-    all_have = int(team.sum(torch.tensor([int(opened is not None)]))) == team.size
-    if path:
-        os.unlink(path)
+    try:
+        told = Path(os.fsdecode(bytes(team.of_first(list(path)))))
+        processes = tuple(team.gather(torch.tensor([os.getpid()])).tolist())
+        with suppress(OSError):
+            opened = near.Near.opened(told, team.rank, processes)
+        all_have = int(team.sum(torch.tensor([int(opened is not None)]))) == team.size
+    finally:
+        if path:
+            os.unlink(path)  # who has it open keeps it
     return replace(team, near=opened) if all_have else team
 
 
