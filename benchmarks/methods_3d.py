@@ -35,11 +35,11 @@ def ours(name: str, case: Case3D, seed: int, options: Options) -> Run:
     return Run(name, seed, result.table, result.averages).with_timing(figures)
 
 
-def bundled_network(case: Case3D, seed: int, options: Options) -> Run:
+def unsearched(together: bool, case: Case3D, seed: int, options: Options) -> Run:
     """One pass of the model that comes with the package, which has seen none of the contents."""
     from napari_harmony.models.bundled import bundled_model
 
-    return network_3d.zero_shot(case, seed, bundled_model(3))
+    return network_3d.zero_shot(case, seed, bundled_model(3), together)
 
 
 def network(case: Case3D, seed: int, options: Options) -> Run:
@@ -184,7 +184,8 @@ def naive(case: Case3D, seed: int, options: Options) -> Run:
 
 METHODS: dict[str, Callable[[Case3D, int, Options], Run]] = {
     **{name: partial(ours, name) for name in OURS},
-    "bundled-network": bundled_network,
+    "bundled-agreed": partial(unsearched, True),
+    "bundled-network": partial(unsearched, False),
     "network": network,
     "network-held-out": network_held_out,
     "relion": relion,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,13 @@ from napari_harmony.engine.adapt import groups_of
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.volumes.learning import network_samples
 from napari_harmony.engine.volumes.prepare import Prepared, prepare
+from napari_harmony.engine.volumes.seen import look
 from napari_harmony.engine.work import finish
 from napari_harmony.models import ContentMixture, HarmonyModel, VolumeNetwork, VolumeProposals
 from napari_harmony.particles.dataset import Particles
 from napari_harmony.particles.volumes import ArrayVolumes
 from napari_harmony.particles.wedge import TiltRange, Wedge
+from napari_harmony.transforms import Pose3D
 
 #: Subtomograms per pass, and for how many of them the time is taken.
 BATCH, TIMED = 128, 512
@@ -48,13 +51,21 @@ def held_out(case: Case3D, other: Case3D, seed: int, folder: Path) -> Run:
     return Run("network-held-out", seed, extra=scores, note=note)
 
 
-def zero_shot(case: Case3D, seed: int, folder: Path) -> Run:
-    """A model for any subtomograms, as it comes: poses from one pass, classes from groups of its content codes."""
+def zero_shot(case: Case3D, seed: int, folder: Path, together: bool) -> Run:
+    """A model for any subtomograms, as it comes: classes from groups of its content codes, and poses of one pass.
+
+    ``together``: not of each particle alone, but those on which the particles of a group agree by their marks.
+    """
     model = HarmonyModel.load(folder)
-    proposals = proposed(model, finish(prepare(case.particles, Settings(), torch.device("cpu"))))
-    classes = groups_of(proposals.content_mean, case.classes, seed).numpy()
+    seen = finish(look(model, finish(prepare(case.particles, Settings(), torch.device("cpu")))))
+    label = groups_of(seen.proposals.content_mean, case.classes, seed)
+    poses = seen.proposals.best
+    if together:
+        poses = replace(poses, quaternion=finish(seen.agreed(label)))
     # lengths on the card mean nothing: the network sees the box, whatever it measures
-    table = _table(proposals, classes, case.particles.box / model.card.box)
+    table = _table(poses, label.numpy(), case.particles.box / model.card.box)
+    if together:
+        return Run("bundled-agreed", seed, table, note="one pass, and what groups agree on; no search, nothing learned")
     return Run("bundled-network", seed, table, note="one pass of the bundled model, no search, nothing learned")
 
 
@@ -63,12 +74,12 @@ def table_of(model: HarmonyModel, particles: Particles) -> pd.DataFrame:
     proposals = proposed(model, finish(prepare(particles, Settings(), torch.device("cpu"))))
     assert model.mixture is not None
     classes = classes_of(proposals.content_mean, model.mixture)
-    return _table(proposals, classes, model.card.pixel_size / particles.pixel_size)
+    return _table(proposals.best, classes, model.card.pixel_size / particles.pixel_size)
 
 
-def _table(proposals: VolumeProposals, classes: np.ndarray, scale: float) -> pd.DataFrame:
-    """Of the likeliest poses, and classes (n,) from 0; ``scale``: voxels of the particles per one of the network."""
-    angles, origin = proposals.best.to_relion()
+def _table(poses: Pose3D, classes: np.ndarray, scale: float) -> pd.DataFrame:
+    """Of poses (n,), and classes (n,) from 0; ``scale``: voxels of the particles per one of the network."""
+    angles, origin = poses.to_relion()
     table = pd.DataFrame({"class_number": classes + 1})
     table[metrics_3d.ANGLES] = angles.numpy()
     table[metrics_3d.ORIGINS] = origin.numpy() * scale

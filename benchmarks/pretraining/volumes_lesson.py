@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from functools import cache
+
 import torch
 from torch import Tensor
 
+from napari_harmony.models.guided_volumes import MARK_DEGREE
 from napari_harmony.models.volume_encoding import VolumeEncoding
 from napari_harmony.transforms import so3
+from napari_harmony.transforms.rotation_functions import functions_of, likeness, turned
 from pretraining.lesson import Taught, prototype_loss
 from pretraining.volumes import VolumeBatch
 
@@ -14,8 +19,10 @@ from pretraining.volumes import VolumeBatch
 PROPOSED = 3
 #: Width of a hypothesis, radian and voxels, at the beginning and from ``SETTLED`` of the training on.
 ANGLES, SHIFTS, SETTLED = (0.8, 0.16), (3.0, 0.8), 0.5
-#: Weight of the contents against the poses.
-CONTENT = 1.0
+#: Weights of the contents and of the agreement of marks against the poses.
+CONTENT, AGREEMENT = 1.0, 1.0
+#: Degrees between the wrong rotations that marks must tell from the right one, and how far off the nearest is.
+WRONG, OFF = 20.0, 10.0
 
 
 def frame_surprise(encoding: VolumeEncoding, batch: VolumeBatch, progress: float) -> Tensor:
@@ -43,9 +50,31 @@ def frame_surprise(encoding: VolumeEncoding, batch: VolumeBatch, progress: float
     return -(shared[:, None] * fits).sum(2).mean()
 
 
-def teach(encoding: VolumeEncoding, batch: VolumeBatch, progress: float) -> Taught:
+@cache
+def wrong_functions(degree: int) -> Tensor:
+    """The functions (r, k) of rotations that are not right."""
+    grid = so3.rotation_grid(WRONG)
+    return functions_of(degree, grid[so3.angle_between(grid, so3.identity()) > math.radians(OFF)])
+
+
+def disagreement(marks: Tensor, batch: VolumeBatch) -> Tensor:
+    """Cross entropy of the right rotation of each view, among many wrong ones, by its marks and those of the others.
+
+    A view whose marks (k coefficients in each of c channels: (n, c, k)) turn as it does is most like the other views
+    of its content, all brought back by their known poses, where it is brought back by its own.
+    """
+    right = turned(marks, functions_of(MARK_DEGREE, batch.pose.quaternion), backwards=True)
+    views = right.view(batch.contents, batch.views, *right.shape[1:])
+    others = (views.sum(1, keepdim=True) - views).flatten(0, 1) / (batch.views - 1)
+    wrong = likeness(right, others) @ wrong_functions(MARK_DEGREE).to(right).T
+    same = (right * others).sum((1, 2))
+    return (torch.logsumexp(torch.cat([same[:, None], wrong], dim=1), dim=1) - same).mean()
+
+
+def teach(encoding: VolumeEncoding, marks: Tensor, batch: VolumeBatch, progress: float) -> Taught:
     """The loss of a batch; poses are asked for ever more closely while ``progress`` goes from 0 to 1."""
     poses = frame_surprise(encoding, batch, progress)
     content = torch.arange(batch.contents, device=poses.device).repeat_interleave(batch.views)
     contents, recognised = prototype_loss(encoding.content_mean, content)
-    return Taught(poses + CONTENT * contents, contents.detach(), poses.detach(), recognised)
+    loss = poses + CONTENT * contents + AGREEMENT * disagreement(marks, batch)
+    return Taught(loss, contents.detach(), poses.detach(), recognised)

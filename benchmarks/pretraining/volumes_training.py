@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +11,14 @@ import numpy as np
 import torch
 
 from napari_harmony.analysis.metrics import hungarian_accuracy
-from napari_harmony.analysis.metrics_3d import pose_errors
+from napari_harmony.analysis.metrics_3d import PoseErrors3D, pose_errors
 from napari_harmony.engine.learning import cluster_content
 from napari_harmony.engine.team import ALONE, Team
+from napari_harmony.engine.volumes.agreement import agreed
 from napari_harmony.engine.volumes.plans import NETWORK_BOX
+from napari_harmony.engine.work import finish
 from napari_harmony.models import GuidedVolumeNetwork, ModelCard
+from napari_harmony.models.guided_volumes import MARK_DEGREE
 from napari_harmony.models.network import NetworkShape
 from napari_harmony.transforms import Pose3D
 from pretraining.lesson import Taught
@@ -28,16 +29,13 @@ from pretraining.volumes_lesson import teach
 NAME = "volumes"
 #: Share of the training by which noise and wedges are as hard as they get.
 HARD = 0.3
-#: Share of the training in which poses are looked at from a part of the grid only, which is quicker, and how many
-#: rotations that part is one of.
-THINNED, PART = 0.99, 4
 
 
 @dataclass(frozen=True)
 class Course:
     """Everything that decides the weights."""
 
-    steps: int = 9000
+    steps: int = 20000
     seed: int = 0
     content: int = 16
     learning_rate: float = 2e-3
@@ -75,40 +73,37 @@ class Training(Pretraining[GuidedVolumeNetwork]):
         ease = max(0.0, 1 - progress / HARD)
         batch = draw_batch(self.network.band, course.contents, course.views, ease, course.shift_spread, number)
         batch = batch.to(self.device)
-        with thinned(self.network, progress < THINNED, number):
-            return teach(self.network.encode(batch.samples, batch.amplitude), batch, progress)
-
-
-@contextmanager
-def thinned(network: GuidedVolumeNetwork, on: bool, seed: tuple[int, ...]) -> Iterator[None]:
-    """Hypotheses at a random part of the grid of rotations: what is learned at one rotation holds for all."""
-    if not on:
-        yield
-        return
-    rotations, turning = network.rotations, network.encoder.turning
-    chosen = torch.as_tensor(np.random.default_rng(seed).permutation(len(rotations))[: len(rotations) // PART])
-    network.rotations, network.encoder.turning = rotations[chosen], turning[:, chosen]
-    try:
-        yield
-    finally:
-        network.rotations, network.encoder.turning = rotations, turning
+        encoding = self.network.encode(batch.samples, batch.amplitude)
+        return teach(encoding, self.network.marks(encoding), batch, progress)
 
 
 def judge(
     network: GuidedVolumeNetwork, samples: torch.Tensor, amplitude: torch.Tensor, content: np.ndarray, pose: Pose3D
 ) -> dict[str, float]:
-    """Accuracy of a mixture on the codes, and how well the poses within a content agree (degree, voxel)."""
-    proposals = network.propose(samples, amplitude)
+    """Accuracy of a mixture on the codes, and how well the poses within a content agree (degree, voxel).
+
+    ``together``: once the particles of each content have agreed on them by their marks.
+    """
+    proposals, marks = network.look(samples, amplitude)
     label = cluster_content(proposals.content_mean.cpu().numpy(), len(np.unique(content)), 0)
-    found, truth = (p.to("cpu").to_relion() for p in (proposals.best, pose))
-    values = [np.asarray(t, dtype=float) for pair in (found, truth) for t in pair]
-    errors = pose_errors(*values, content + 1, content)
+    best = proposals.best
+    group = torch.as_tensor(content, device=best.shift.device)
+    agreeing = replace(best, quaternion=finish(agreed(marks, MARK_DEGREE, group, best.quaternion)))
+    alone, together = (_errors(poses, pose, content) for poses in (best, agreeing))
     return {
         "accuracy": hungarian_accuracy(label + 1, content),
-        "rotation": float(np.nanmedian(errors.rotation)),
-        "under 20 degrees": float((errors.rotation < 20).mean()),
-        "shift": float(np.nanmedian(errors.shift)),
+        "rotation": float(np.nanmedian(alone.rotation)),
+        "under 20 degrees": float((alone.rotation < 20).mean()),
+        "together": float(np.nanmedian(together.rotation)),
+        "shift": float(np.nanmedian(alone.shift)),
     }
+
+
+def _errors(poses: Pose3D, truth: Pose3D, content: np.ndarray) -> PoseErrors3D:
+    """Of poses (n,) within their contents."""
+    found, known = (p.to("cpu").to_relion() for p in (poses, truth))
+    values = [np.asarray(t, dtype=float) for pair in (found, known) for t in pair]
+    return pose_errors(*values, content + 1, content)
 
 
 def held_out(course: Course, network: GuidedVolumeNetwork) -> VolumeBatch:

@@ -14,11 +14,21 @@ from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.volumes.learning import volume_card
 from napari_harmony.engine.volumes.prepare import prepare
 from napari_harmony.engine.work import finish
-from napari_harmony.models import ContentMixture, HarmonyModel, VolumeNetwork, VolumeProposals, build_network
+from napari_harmony.models import (
+    ContentMixture,
+    GuidedVolumeNetwork,
+    HarmonyModel,
+    VolumeNetwork,
+    VolumeProposals,
+    build_network,
+)
+from napari_harmony.models.bundled import bundled_model
+from napari_harmony.models.guided_volumes import MARK_DEGREE
 from napari_harmony.particles.simulate import sample_volumes
 from napari_harmony.particles.simulate_volumes import simulate_subtomograms
 from napari_harmony.particles.wedge import TiltRange
-from napari_harmony.transforms import Pose3D
+from napari_harmony.transforms import Pose3D, so3
+from napari_harmony.transforms.rotation_functions import functions_of, functions_up_to, turned
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
@@ -66,13 +76,24 @@ def omniscient(case: cases_3d.Case3D, model: HarmonyModel) -> VolumeProposals:
     return VolumeProposals(content, content, pose.each(lambda field: field[:, None]), torch.zeros(COUNT, 1))
 
 
+@pytest.mark.parametrize("together", [True, False])
 def test_the_bundled_model_is_scored_without_classes_of_its_own(
-    case: cases_3d.Case3D, model: HarmonyModel, monkeypatch: pytest.MonkeyPatch
+    case: cases_3d.Case3D, model: HarmonyModel, monkeypatch: pytest.MonkeyPatch, together: bool
 ) -> None:
-    known = omniscient(case, model)
-    monkeypatch.setattr(VolumeNetwork, "propose", lambda *given, **more: known)
-    scores = cases_3d.score(case, network_3d.zero_shot(case, 0, case.folder / "harmony_s0"))
-    assert scores["accuracy"] == 1 and scores["rotation_median"] < 0.1 and scores["shift_median"] < 0.01
+    general = HarmonyModel.load(bundled_model(3))
+    known = replace(omniscient(case, general), log_odds=torch.zeros(COUNT, 1))
+    content = torch.as_tensor(case.truth["content"].to_numpy())
+    shown = torch.randn(2, 3, functions_up_to(MARK_DEGREE), generator=torch.Generator().manual_seed(0))[content]
+    marks = turned(shown, functions_of(MARK_DEGREE, known.best.quaternion))
+    said = known
+    if together:
+        # each alone knows nothing, and their marks know all
+        wrong = so3.random_rotations(COUNT, torch.Generator().manual_seed(1))[:, None]
+        said = replace(known, pose=replace(known.pose, quaternion=wrong))
+    monkeypatch.setattr(GuidedVolumeNetwork, "look", lambda *given, **more: (said, marks))
+    scores = cases_3d.score(case, network_3d.zero_shot(case, 0, bundled_model(3), together))
+    assert scores["accuracy"] == 1 and scores["rotation_median"] < (8 if together else 0.1)
+    assert scores["shift_median"] < (0.3 if together else 0.01)
 
 
 def test_a_network_that_knows_the_truth_scores_as_such(

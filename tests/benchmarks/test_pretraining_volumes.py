@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -10,15 +11,17 @@ import pytest
 import torch
 
 from napari_harmony.models import GuidedVolumeNetwork, HarmonyModel, volume_band
+from napari_harmony.models.guided_volumes import MARK_DEGREE, MARKS
 from napari_harmony.models.volume_encoding import VolumeEncoding
 from napari_harmony.transforms import Pose3D, so3
+from napari_harmony.transforms.rotation_functions import functions_of, functions_up_to, turned
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 from pretraining.training import minutes
 from pretraining.volumes import VolumeBatch, contents_of, draw_batch
-from pretraining.volumes_lesson import frame_surprise
-from pretraining.volumes_training import Course, Training, export, pretrain, thinned
+from pretraining.volumes_lesson import disagreement, frame_surprise, wrong_functions
+from pretraining.volumes_training import Course, Training, export, pretrain
 
 TINY = Course(steps=3, contents=2, views=3, judged=3)
 
@@ -74,6 +77,19 @@ def test_any_frame_is_right_as_long_as_all_views_of_a_content_share_it(batch: Vo
     assert float(frame_surprise(mixed, batch, 1.0)) > 0.5
 
 
+def test_marks_that_turn_as_their_views_do_agree_and_others_do_not(batch: VolumeBatch) -> None:
+    generator = torch.Generator().manual_seed(2)
+    count, views = batch.contents * batch.views, batch.views
+    content = torch.randn(batch.contents, MARKS, functions_up_to(MARK_DEGREE), generator=generator)
+    every = 0.3 * content.repeat_interleave(views, 0)
+    turning = turned(every, functions_of(MARK_DEGREE, batch.pose.quaternion))
+    astray = turned(every, functions_of(MARK_DEGREE, so3.random_rotations(count, generator)))
+    right, still, wrong = (float(disagreement(marks, batch)) for marks in (turning, every, astray))
+    assert right < 1e-3 < 3 < min(still, wrong)
+    # marks that say nothing leave every rotation as likely
+    assert float(disagreement(0 * every, batch)) == pytest.approx(math.log(1 + len(wrong_functions(MARK_DEGREE))))
+
+
 def test_a_training_that_goes_on_ends_as_one_that_was_not_interrupted(tmp_path: Path) -> None:
     whole = pretrain(TINY, tmp_path / "whole", every=3)
     first = Training(TINY, tmp_path / "parts")
@@ -85,25 +101,12 @@ def test_a_training_that_goes_on_ends_as_one_that_was_not_interrupted(tmp_path: 
     for one, two in zip(whole.parameters(), parts.parameters(), strict=True):
         torch.testing.assert_close(one, two)
     log = json.loads((tmp_path / "whole" / "volumes.jsonl").read_text())
-    assert log["step"] == 3 and {"accuracy", "rotation", "shift"} <= set(log["held out"])
+    assert log["step"] == 3 and {"accuracy", "rotation", "together", "shift"} <= set(log["held out"])
     export(tmp_path / "whole", tmp_path / "model", {"Limits": "none"})
     model = HarmonyModel.load(tmp_path / "model")
     assert isinstance(model.network, GuidedVolumeNetwork) and model.card.general and model.card.guided
     assert "Limits: none" in model.card.about and model.card.dimensions == 3
     torch.testing.assert_close(model.network.mix.weight, whole.mix.weight)
-
-
-def test_a_part_of_the_grid_says_what_the_whole_grid_says_there(batch: VolumeBatch) -> None:
-    network = GuidedVolumeNetwork(TINY.shape).eval()
-    with torch.no_grad():
-        every, centre = network.encoder(batch.samples, batch.amplitude)
-        with thinned(network, True, (0, 1)):
-            some, same = network.encoder(batch.samples, batch.amplitude)
-            rotations = network.rotations
-    torch.testing.assert_close(centre, same)
-    nearest = (rotations @ network.rotations.T).abs().argmax(1)
-    torch.testing.assert_close(some, every[:, nearest])
-    assert len(network.rotations) == GuidedVolumeNetwork.hypotheses(("rotation",))
 
 
 def test_minutes_are_those_of_all_parts_of_a_training() -> None:

@@ -25,6 +25,7 @@ class VolumeEncoding:
     pose : (n, h) hypotheses, canonical volume -> subtomogram, shifts in voxels of the network's grid
     logits : (n, h), unnormalised log odds of the hypotheses
     pooled : (n, f), the features that the content was read from; None where the network has no such thing
+    features : (n, h, f), what each hypothesis was read from; None likewise
     """
 
     content_mean: Tensor
@@ -32,13 +33,13 @@ class VolumeEncoding:
     pose: Pose3D
     logits: Tensor
     pooled: Tensor | None = None
+    features: Tensor | None = None
 
     def __getitem__(self, rows: slice) -> VolumeEncoding:
         """The encoding of some of the subtomograms."""
-        pooled = None if self.pooled is None else self.pooled[rows]
-        return VolumeEncoding(
-            self.content_mean[rows], self.content_log_variance[rows], self.pose[rows], self.logits[rows], pooled
-        )
+        pooled, features = (None if kept is None else kept[rows] for kept in (self.pooled, self.features))
+        mean, log_variance = self.content_mean[rows], self.content_log_variance[rows]
+        return VolumeEncoding(mean, log_variance, self.pose[rows], self.logits[rows], pooled, features)
 
     def sample(self, generator: torch.Generator | None = None, normal: Callable[..., Tensor] = torch.randn) -> Tensor:
         """A content code (n, d) drawn from the posterior, differentiable in its mean and variance.
@@ -80,6 +81,11 @@ class VolumeProposals:
 
     def __len__(self) -> int:
         return len(self.content_mean)
+
+    def subset(self, rows: Tensor) -> VolumeProposals:
+        """Those of some of the subtomograms."""
+        mean, log_variance = self.content_mean[rows], self.content_log_variance[rows]
+        return VolumeProposals(mean, log_variance, self.pose[rows], self.log_odds[rows])
 
     @property
     def best(self) -> Pose3D:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -55,22 +56,21 @@ class VolumePoseNetwork(nn.Module):
         """The likeliest hypotheses of an encoding."""
         return volume_proposals(encoding)
 
+    def _encoded(self, samples: Tensor, amplitude: Tensor, batch: int) -> Iterator[VolumeEncoding]:
+        """Encodings of samples (n, m), ``batch`` at a time; leaves the network in eval mode."""
+        self.eval()
+        shared = len(amplitude) == 1
+        for rows in torch.arange(len(samples), device=samples.device).split(batch):
+            seen_through = amplitude if shared else amplitude[rows]
+            yield self.encode(samples[rows].to(self.device), seen_through.to(self.device))
+
     def propose(self, samples: Tensor, amplitude: Tensor, batch: int = 128) -> VolumeProposals:
         """Content and poses of samples (n, m) without gradients, ``batch`` at a time, on the network's device.
 
         Leaves the network in eval mode.
         """
-        self.eval()
-        shared = len(amplitude) == 1
         with torch.inference_mode():
-            parts = [
-                self.proposals(
-                    self.encode(
-                        samples[rows].to(self.device), (amplitude if shared else amplitude[rows]).to(self.device)
-                    )
-                )
-                for rows in torch.arange(len(samples), device=samples.device).split(batch)
-            ]
+            parts = [self.proposals(encoding) for encoding in self._encoded(samples, amplitude, batch)]
         return join_volume_proposals(parts)
 
 
@@ -157,7 +157,7 @@ class VolumeNetwork(VolumePoseNetwork):
         pooled = torch.cat([(attention * features).sum(1), features.mean(1)], dim=1)
         mean, log_variance = self.content_head(pooled).float().chunk(2, dim=1)
         bounded = LOG_VARIANCE_BOUND * torch.tanh(log_variance / LOG_VARIANCE_BOUND)
-        return VolumeEncoding(mean, bounded, self._pose(raw, centre), logits, pooled.float())
+        return VolumeEncoding(mean, bounded, self._pose(raw, centre), logits, pooled.float(), features)
 
     def _features(self, samples: Tensor, amplitude: Tensor) -> tuple[Tensor, Tensor]:
         """Features (n, h, width) of every rotation of the grid, and centres (n, 3)."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from napari_harmony.transforms import so3
 
-#: Directions on which matrices are solved for, per harmonic; any number above 1 will do.
+#: Directions on which matrices are solved for, per harmonic of the highest degree; any number above 1 will do.
 _OVERSAMPLING = 4
 
 
@@ -49,7 +49,7 @@ def turning_matrices(degree: int, rotation: Tensor) -> list[Tensor]:
     in the real basis) are solved for on many directions, which is exact to rounding: turned harmonics of one degree
     are sums of those of the same degree.
     """
-    count = _OVERSAMPLING * harmonics_up_to(degree)
+    count = _OVERSAMPLING * (2 * degree + 1)
     directions = so3.rotate_points(
         so3.rotation_grid(_step_for(count)).double(), torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
     )

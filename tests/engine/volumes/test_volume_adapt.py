@@ -19,7 +19,9 @@ from napari_harmony.engine.counts import LOOKING
 from napari_harmony.engine.events import Done, Event, Progress
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.volumes import adapt
-from napari_harmony.engine.volumes.adapt import chosen
+from napari_harmony.engine.volumes.prepare import prepare
+from napari_harmony.engine.volumes.seen import look
+from napari_harmony.engine.work import finish
 from napari_harmony.errors import InputError
 from napari_harmony.models import GuidedVolumeNetwork, HarmonyModel
 from napari_harmony.models.bundled import bundled_model
@@ -97,20 +99,30 @@ def test_codes_become_of_unit_spread_and_draw_the_volumes_of_their_classes(gener
     assert float((drawn - want).square().mean() / want.square().mean()) < 0.1
 
 
-def test_a_posterior_of_some_particles_is_in_their_order() -> None:
-    particle = torch.tensor([0, 0, 1, 2, 2, 2])
-    whole = adapt.Posterior(
-        particle,
-        torch.zeros(6, dtype=torch.long),
-        so3.identity(6),
-        torch.arange(6.0)[:, None].expand(6, 3),
-        torch.ones(6),
-        torch.tensor([10.0, 11, 12]),
-        torch.tensor([[20.0], [21], [22]]),
-    )
-    some = chosen(whole, torch.tensor([2, 0]))
-    assert some.particle.tolist() == [0, 0, 0, 1, 1] and some.shift[:, 0].tolist() == [3, 4, 5, 0, 1]
-    assert some.log_evidence.tolist() == [12, 10] and some.class_score[:, 0].tolist() == [22, 20]
+def test_what_is_seen_of_some_particles_is_in_their_order(general: HarmonyModel) -> None:
+    usable = finish(prepare(subtomograms().particles, QUICK, torch.device("cpu")))
+    seen = finish(look(general, usable))
+    some = seen.subset(torch.tensor([2, 0]))
+    alone = finish(look(general, usable.subset(torch.tensor([2]))))
+    assert len(some.proposals) == 2
+    assert float(so3.angle_between(some.proposals.best.quaternion[:1], alone.proposals.best.quaternion)) < 1e-2
+    torch.testing.assert_close(some.marks[:1], alone.marks, atol=1e-2, rtol=1e-2)
+    torch.testing.assert_close(some.marks[1], seen.marks[0])
+
+
+def test_particles_of_a_group_agree_better_than_each_alone_can_say(general: HarmonyModel) -> None:
+    data = subtomograms()
+    seen = finish(look(general, finish(prepare(data.particles, QUICK, torch.device("cpu")))))
+    want = true_poses(data.truth).rotation
+    label = torch.as_tensor(data.truth["content"].astype("category").cat.codes.to_numpy().copy(), dtype=torch.long)
+    together, alone = finish(seen.agreed(label)), seen.proposals.best.quaternion
+
+    def off(found: torch.Tensor) -> float:
+        """The median over all of how far each is off in the frame of its content, degrees."""
+        errors = [rotation_errors(so3.inverse(found[label == k]), want[label == k]) for k in label.unique()]
+        return float(torch.cat(errors).median())
+
+    assert off(together) < min(8, 0.8 * off(alone))
 
 
 @pytest.mark.parametrize(

@@ -16,22 +16,21 @@ from napari_harmony.engine.geometry import name_of
 from napari_harmony.engine.learning import train_network, training_state, warm_up
 from napari_harmony.engine.settings import Settings
 from napari_harmony.engine.volumes.discovery import Discovery, Search
-from napari_harmony.engine.volumes.learning import (
-    network_input,
-    propose,
-    proposed,
-    seeds_from,
-    volume_card,
-    with_classes,
-)
+from napari_harmony.engine.volumes.learning import network_input, propose, seeds_from, volume_card, with_classes
 from napari_harmony.engine.volumes.plans import ADAPTING, Plan, Stage, adapting_plan
+from napari_harmony.engine.volumes.posteriors import certain
 from napari_harmony.engine.volumes.prepare import Prepared
 from napari_harmony.engine.volumes.run import VolumeRun
 from napari_harmony.engine.volumes.search import Posterior
-from napari_harmony.engine.work import Work
+from napari_harmony.engine.volumes.seen import Seen, look
+from napari_harmony.engine.work import Work, portion
 from napari_harmony.errors import InputError
 from napari_harmony.models import GuidedVolumeNetwork, HarmonyModel, ModelCard, VolumeProposals
 from napari_harmony.results import Result
+from napari_harmony.transforms import so3
+
+#: Share of the time of a search that poses on which groups agree take.
+AGREEING = 0.05
 
 
 class VolumeAdapting(VolumeRun):
@@ -43,11 +42,11 @@ class VolumeAdapting(VolumeRun):
         self._expect("adapt")
         warm_up()
         prepared, usable, rows = yield from self._read()
-        proposals = yield from self.clock.follow(LOOKING, propose(general, usable, self.team))
-        search = self._started(usable, proposals, usable.geometry.box / general.card.box)
+        seen = yield from self.clock.follow(LOOKING, look(general, usable, self.team))
+        search = self._started(usable, seen)
         found = yield from self._discover(search)
         card = adapted_card(general.card, usable, self.settings, found.posterior.class_score.shape[1])
-        work = self._taught(search, found, general, card, proposals)
+        work = self._taught(search, found, general, card, seen.proposals)
         model = yield from self.clock.follow("training", work)
         proposals = yield from self.clock.follow("proposing", propose(model, usable, self.team))
         findings = yield from self.clock.follow("refining poses", self._finish(search, rows, found))
@@ -60,12 +59,12 @@ class VolumeAdapting(VolumeRun):
         """A short search."""
         return adapting_plan(self.settings)
 
-    def _started(self, usable: Prepared, proposals: VolumeProposals, scale: float) -> Search:
+    def _started(self, usable: Prepared, seen: Seen) -> Search:
         """The search: from what the network says, where it has a say."""
         if self.settings.symmetry != "C1":
             return self._search(usable)
         search = StartedSearch(usable, self.generator, self.settings.transforms, enough=self.enough, team=self.team)
-        return search.from_what_is_seen(proposals.content_mean, proposed(proposals, 1, scale))
+        return search.from_what_is(seen)
 
     def _taught(
         self, search: Search, found: Discovery, general: HarmonyModel, card: ModelCard, proposals: VolumeProposals
@@ -88,44 +87,26 @@ class VolumeAdapting(VolumeRun):
 class StartedSearch(Search):
     """A search that begins with what a network sees, in place of single particles."""
 
-    codes: torch.Tensor
-    poses: Posterior
+    seen: Seen
 
-    def from_what_is_seen(self, codes: torch.Tensor, poses: Posterior) -> StartedSearch:
-        """The search with content codes (n, d) and possible poses of the particles, of one class."""
-        self.codes, self.poses = codes, poses
+    def from_what_is(self, seen: Seen) -> StartedSearch:
+        """The search that begins with what was ``seen`` of its particles."""
+        self.seen = seen
         return self
 
     def part(self, rows: torch.Tensor) -> Search:
         """The search on some of the particles, which begins in the same way."""
         mine = self.prepared.subset(rows)
         some = StartedSearch(mine, self.generator, self.transforms, enough=self.enough, team=self.team)
-        return some.from_what_is_seen(self.codes[rows], chosen(self.poses, rows))
+        return some.from_what_is(self.seen.subset(rows))
 
     def explore(self, classes: int, stages: tuple[Stage, ...]) -> Work[Posterior]:
-        """From groups of content codes to ``classes`` classes."""
-        label = groups_of(self.codes, classes).to(self.device)
-        begun = replace(
-            self.poses,
-            label=label[self.poses.particle],
-            class_score=torch.zeros(len(self.poses), classes, device=self.device),
-        )
-        return (yield from self.iterate(stages, classes, begun))
-
-
-def chosen(posterior: Posterior, rows: torch.Tensor) -> Posterior:
-    """The posterior of particles ``rows`` (r,) alone, no particle twice."""
-    place = torch.full((len(posterior),), -1, dtype=torch.long, device=posterior.particle.device)
-    place[rows] = torch.arange(len(rows), device=place.device)
-    kept = posterior.entries(place[posterior.particle] >= 0)
-    order = place[kept.particle].argsort(stable=True)
-    some = kept.entries(order)
-    return replace(
-        some,
-        particle=place[some.particle],
-        log_evidence=posterior.log_evidence[rows],
-        class_score=posterior.class_score[rows],
-    )
+        """From groups of content codes, and poses on which each group agrees, to ``classes`` classes."""
+        label = groups_of(self.seen.proposals.content_mean, classes).to(self.device)
+        rotation = yield from portion(self.seen.agreed(label), 0.0, AGREEING)
+        shift = self.seen.proposals.best.shift * (self.geometry.box / self.seen.box)
+        begun = certain(so3.inverse(rotation), -shift, label)
+        return (yield from portion(self.iterate(stages, classes, begun), AGREEING, 1.0))
 
 
 def adapted_card(general: ModelCard, usable: Prepared, settings: Settings, classes: int) -> ModelCard:

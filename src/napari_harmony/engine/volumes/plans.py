@@ -56,20 +56,21 @@ PLANS = {
         (Stage(8, 15, 3, ALL_ROTATIONS), Stage(10, 8, 2, NEARBY), Stage(12, 5, 3, NEARBY)),
     ),
 }
-#: The same from a pretrained network, shorter by what it knows.
+#: The same from a pretrained network, shorter by what it knows: its poses are better than a first look at every pose
+#: would find.
 SHORTENED = {
     "fast": Plan(
-        (Stage(4, 30, 1, EVERYWHERE), Stage(5.5, 24, 1, ALL_ROTATIONS)),
+        (Stage(5.5, 24, 1, ALL_ROTATIONS),),
         Stage(5.5, 24, 1, ALL_ROTATIONS),
         (Stage(7, 18, 1, ALL_ROTATIONS), Stage(9, 9, 1, NEARBY)),
     ),
     "balanced": Plan(
-        (Stage(4, 30, 2, EVERYWHERE), Stage(5.5, 24, 2, ALL_ROTATIONS)),
+        (Stage(5.5, 24, 2, ALL_ROTATIONS),),
         Stage(5.5, 24, 1, ALL_ROTATIONS),
         (Stage(7, 18, 1, ALL_ROTATIONS), Stage(10, 8, 2, NEARBY)),
     ),
     "thorough": Plan(
-        (Stage(4, 30, 2, EVERYWHERE), Stage(5.5, 24, 2, ALL_ROTATIONS), Stage(7, 18, 1, ALL_ROTATIONS)),
+        (Stage(5.5, 24, 2, ALL_ROTATIONS), Stage(7, 18, 1, ALL_ROTATIONS)),
         PLANS["thorough"].weigh,
         PLANS["thorough"].settle,
     ),
