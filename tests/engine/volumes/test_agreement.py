@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from napari_harmony.engine.volumes import agreement
 from napari_harmony.engine.volumes.agreement import agreed
 from napari_harmony.engine.work import finish
 from napari_harmony.transforms import so3
@@ -73,7 +74,16 @@ def test_what_is_known_well_stays_near_where_it_began() -> None:
     assert float(so3.angle_between(found, start).median()) < math.radians(15)
 
 
-def test_every_group_is_a_sign_of_life() -> None:
-    marks, _ = group(6, 10, 0.0)
-    work = agreed(marks, DEGREE, torch.tensor([0, 0, 1, 1, 2, 2]), so3.identity(6).clone())
-    assert list(work) == pytest.approx([1 / 3, 2 / 3, 1.0])
+def test_every_portion_of_a_large_group_is_a_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agreement, "PORTION", 4)
+    marks, _ = group(12, 10, 1.0)
+    start = so3.random_rotations(12, torch.Generator().manual_seed(11))
+    label = torch.tensor([0] * 10 + [1] * 2)
+    work = agreed(marks, DEGREE, label, start)
+    said, steps = [], iter(work)
+    with pytest.raises(StopIteration) as end:
+        while True:
+            said.append(next(steps))
+    assert said == sorted(said) and 0 < said[0] < 0.1 and said[-1] <= 1
+    monkeypatch.setattr(agreement, "PORTION", 512)
+    torch.testing.assert_close(end.value.value, finish(agreed(marks, DEGREE, label, start)))

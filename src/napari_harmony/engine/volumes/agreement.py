@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from napari_harmony.engine.work import Work
+from napari_harmony.engine.work import Work, portion
 from napari_harmony.transforms import so3
 from napari_harmony.transforms.rotation_functions import functions_of, likeness, turned
 
@@ -38,8 +38,8 @@ def agreed(marks: Tensor, degree: int, label: Tensor, rotation: Tensor) -> Work[
     for done, group in enumerate(groups):
         rows = (label == group).nonzero()[:, 0]
         if len(rows) > 1:
-            found[rows] = _turned_together(marks[rows].to(rotation), rotation[rows], tried)
-        yield (done + 1) / len(groups)
+            work = _turned_together(marks[rows].to(rotation), rotation[rows], tried)
+            found[rows] = yield from portion(work, done / len(groups), (done + 1) / len(groups))
     return found
 
 
@@ -53,16 +53,18 @@ class Tried:
     near_functions: Tensor
 
 
-def _turned_together(coefficients: Tensor, rotation: Tensor, tried: Tried) -> Tensor:
+def _turned_together(coefficients: Tensor, rotation: Tensor, tried: Tried) -> Work[Tensor]:
     """Rotations (n, 4) of one group."""
     functions = tried.coarse_functions[(rotation @ tried.coarse.T).abs().argmax(1)]
-    for _ in range(ROUNDS):
-        before = rotation
+    portions = torch.arange(len(rotation), device=rotation.device).split(PORTION)
+    for number in range(ROUNDS):
+        before, parts = rotation, []
         brought = turned(coefficients, functions, backwards=True)
         total = brought.sum(0)
-        portions = torch.arange(len(rotation), device=rotation.device).split(PORTION)
-        # of the others alone: a particle that meets itself in the mean stays where it is
-        parts = [_best(likeness(coefficients[rows], total - brought[rows]), tried) for rows in portions]
+        for done, rows in enumerate(portions):
+            # of the others alone: a particle that meets itself in the mean stays where it is
+            parts.append(_best(likeness(coefficients[rows], total - brought[rows]), tried))
+            yield (number + (done + 1) / len(portions)) / ROUNDS
         rotation, functions = (torch.cat(part) for part in zip(*parts, strict=True))
         if torch.equal(rotation, before):
             break

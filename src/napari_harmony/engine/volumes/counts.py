@@ -52,8 +52,10 @@ TURNS_NEARBY, SHIFTS_NEARBY = 27, 7
 PUBLISHED_COST = 2.0
 #: Numbers of turned templates held at a time.
 BLOCK = 40_000_000
+#: A look or a batch of the network that was pretrained, in those of one that was not.
+GUIDED = 2.0
 #: What letting a pretrained network draw the classes takes, in batches of a training.
-TAUGHT = 0.1
+TAUGHT = 0.3
 #: Degrees that rotations may differ from those of the input where nothing else is said.
 LOCAL = 30.0
 
@@ -213,8 +215,10 @@ def of_an_adaptation(problem: Problem) -> dict[str, Counts]:
     """Stages of a run that starts from a pretrained network."""
     settings = problem.settings
     stages = of_a_fit(problem, adapting_plan(settings), seeded=settings.symmetry != "C1")
-    stages["training"] = shortened(stages["training"], ADAPTING[settings.preset]) or {"volume batch": TAUGHT}
-    return with_look(stages, {"volume proposed": problem.count})
+    share = GUIDED * ADAPTING[settings.preset]
+    look = {"volume proposed": GUIDED * problem.count}
+    stages |= {"training": shortened(stages["training"], share) or {"volume batch": TAUGHT}, "proposing": look}
+    return with_look(stages, look)
 
 
 def of_the_published(problem: Problem) -> dict[str, Counts]:
