@@ -7,6 +7,7 @@ from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
+import mrcfile
 import numpy as np
 import pandas as pd
 import pytest
@@ -25,6 +26,8 @@ from napari_harmony.engine.work import finish
 from napari_harmony.errors import InputError
 from napari_harmony.models import GuidedVolumeNetwork, HarmonyModel
 from napari_harmony.models.bundled import bundled_model
+from napari_harmony.particles.dataset import Particles
+from napari_harmony.particles.volumes import ArrayVolumes
 from napari_harmony.transforms import so3
 
 QUICK = Settings(classes=3, preset="fast")
@@ -81,6 +84,22 @@ def test_every_stage_that_runs_was_expected(events: list[Event], general: Harmon
     seen = list(dict.fromkeys(event.stage for event in events if isinstance(event, Progress)))
     assert seen == list(run.clock.weights) and LOOKING in seen
     assert all(seconds > 0 for seconds in run.clock.weights.values())
+
+
+def test_rotations_of_the_files_of_others_are_agreed_on(general: HarmonyModel, shared_data: Path) -> None:
+    """Two proteins, four rotations each, which another program made; ``particle[p] = ref[M p]`` with p = (z, y, x)."""
+    table = pd.read_csv(shared_data / "poses3d" / "truth.csv")
+    volumes = np.stack([mrcfile.read(shared_data / "poses3d" / name) for name in table["file"]]).astype(np.float32)
+    noise = np.random.default_rng(0).standard_normal(volumes.shape) * volumes.std(axis=(1, 2, 3), keepdims=True)
+    particles = Particles(ArrayVolumes((volumes + noise).astype(np.float32)), table[["file"]], pixel_size=5.0)
+    seen = finish(look(general, finish(prepare(particles, QUICK, torch.device("cpu")))))
+    label = torch.as_tensor((table["class"] == "1dkg").to_numpy().astype(int))
+    found = so3.inverse(finish(seen.agreed(label)))
+    matrix = table[[f"m{i}{j}" for i in range(3) for j in range(3)]].to_numpy().reshape(-1, 3, 3)
+    want = so3.from_matrix(torch.as_tensor(matrix[:, ::-1, ::-1].copy())).float()
+    for protein in (0, 1):
+        rows = label == protein
+        assert float(rotation_errors(found[rows], want[rows]).max()) < 10
 
 
 def test_codes_become_of_unit_spread_and_draw_the_volumes_of_their_classes(general: HarmonyModel) -> None:
