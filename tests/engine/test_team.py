@@ -113,6 +113,14 @@ def test_a_search_of_subtomograms_is_that_of_one_process(both: list[dict[str, Te
         torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-3)
 
 
+def test_what_the_bundled_network_sees_in_subtomograms_is_that_of_one_process(both: list[dict[str, Tensor]]) -> None:
+    found = of("looked_at", both[0])
+    for name, value in team_worker.looked_at(ALONE).items():
+        assert found[name].shape == value.shape
+        near = 1e-2 if name == "marks" else 1e-3  # marks are in half precision
+        torch.testing.assert_close(found[name], value, rtol=near, atol=near)
+
+
 def test_a_network_keeps_its_own_normalisations() -> None:
     network = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
     own, names = network[1], list(network.state_dict())

@@ -27,12 +27,14 @@ from napari_harmony.engine.store import stored
 from napari_harmony.engine.team import Team
 from napari_harmony.engine.train import TrainSettings, train
 from napari_harmony.engine.volumes.discovery import Search
+from napari_harmony.engine.volumes.learning import network_samples
 from napari_harmony.engine.volumes.plans import NEARBY, Stage
 from napari_harmony.engine.volumes.search import maximise
+from napari_harmony.engine.volumes.seen import look
 from napari_harmony.engine.volumes.shared import within
 from napari_harmony.engine.work import finish
 from napari_harmony.errors import InputError, TeamBroken
-from napari_harmony.models import HarmonyModel, ModelCard
+from napari_harmony.models import HarmonyModel, ModelCard, VolumeNetwork
 from napari_harmony.models.bundled import bundled_model
 from napari_harmony.objectives import SeedPoses
 from napari_harmony.particles.images import ArrayImages
@@ -194,7 +196,31 @@ def streamed(team: Team) -> dict[str, Tensor]:
     return {"samples": torch.view_as_real(several.samples), "table": columns.contiguous()}
 
 
-PARTS: tuple[Callable[[Team], dict[str, Tensor]], ...] = (messages, ways, read, streamed, normalised, trained, searched)
+def looked_at(team: Team) -> dict[str, Tensor]:
+    """What the bundled network sees in subtomograms, and its features of them while it is trained."""
+    data = volume_data.prepared(11)
+    model = HarmonyModel.load(bundled_model(3))
+    seen = finish(look(model, data, team))
+    samples, amplitude = network_samples(data, model.card.box)
+    rows, network = team.share(len(data)), model.network.train()
+    assert isinstance(network, VolumeNetwork)
+    with shared_norms(network, team):
+        features = network.encode(samples[rows], amplitude[rows]).features
+    assert features is not None
+    learning = team.gather(features.detach())
+    return {"content": seen.proposals.content_mean.clone(), "marks": seen.marks.float(), "features": learning}
+
+
+PARTS: tuple[Callable[[Team], dict[str, Tensor]], ...] = (
+    messages,
+    ways,
+    read,
+    streamed,
+    normalised,
+    trained,
+    searched,
+    looked_at,
+)
 
 
 def main() -> None:

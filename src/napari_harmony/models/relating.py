@@ -54,5 +54,5 @@ class Relating(nn.Module):
             columns = own.reshape(n, c, size, size).permute(0, 3, 1, 2).reshape(n * size, c * size)
             mixed = (columns @ filters).view(n, size, c, size)
             parts.append(mixed.permute(0, 2, 3, 1).reshape(n, c, size**2))
-        related = functional.silu(self.norm(torch.cat(parts, dim=2) @ self.functions)).mT
-        return features + self.last(related)
+        related = (torch.cat(parts, dim=2) @ self.functions).mT
+        return features + self.last(functional.silu(self.norm(related.flatten(0, 1)).view_as(features)))
