@@ -22,6 +22,9 @@ from napari_harmony.engine.work import Work
 DECOYS, LEAST_DECOYS = 6, 24
 #: Correlations beyond this are taken for this.
 _NEARLY = 1 - 1e-6
+#: Largest share of junk among the particles kept, the one that is wished for, and the least share of it among those
+#: that are given up for that.
+JUNK_KEPT, JUNK_LEFT, JUNK_TAKEN = 0.05, 0.01, 1 / 3
 #: Half-set correlation that is called the resolution (Rosenthal and Henderson 2003).
 THRESHOLD = 0.143
 
@@ -160,19 +163,28 @@ def decoy_templates(basis: SteerableBasis, templates: Templates, generator: torc
     return Templates(random_structure(basis, templates.coefficients, generator), templates.log_share)
 
 
-def unexplained(margins: torch.Tensor, rate: float = 0.05) -> torch.Tensor:
+def unexplained(margins: torch.Tensor) -> torch.Tensor:
     """Which particles, (n,) bool, fit no class better than they fit decoys.
 
     ``margins`` are log evidences under templates of the *other* half minus those under their decoys. For junk the
-    difference is symmetric about zero, so the count below ``-z`` estimates how many junk images lie above ``z``;
-    the threshold is the smallest at which these are at most ``rate`` of all above (Barber and Candes 2015).
+    difference is symmetric about zero, so the count below ``-z`` estimates how many junk images lie above ``z``. The
+    threshold is the smallest at which these are at most ``JUNK_KEPT`` of all above, whatever chance does (Barber and
+    Candes 2015). It is raised until ``JUNK_LEFT`` are expected to be, where enough of what this takes away is junk:
+    not where the signal is so weak that particles are lost.
     """
     margin = margins.double().cpu().numpy()
-    ordered = np.sort(np.abs(margin[margin != 0]))
-    for z in ordered[:: max(1, len(ordered) // 500)]:
-        if (margin <= -z).sum() + 1 <= rate * max(1, (margin >= z).sum()):
-            return torch.as_tensor(margin < z)
-    return torch.ones(len(margin), dtype=torch.bool)
+    tried = np.sort(np.abs(margin[margin != 0]))
+    tried = tried[:: max(1, len(tried) // 500)]
+    above, below = (np.array([(sign * margin >= z).sum() for z in tried]) for sign in (1, -1))
+    kept = below + 1 <= JUNK_KEPT * above
+    if not kept.any():
+        return torch.ones(len(margin), dtype=torch.bool)
+    first = last = int(kept.argmax())
+    clean = kept & (below <= JUNK_LEFT * above)
+    if clean.any():
+        last = int(clean.argmax())
+    worth = below[first] - below[last] >= JUNK_TAKEN * (above[first] - above[last])
+    return torch.as_tensor(margin < tried[last if worth else first])
 
 
 def _aligned_correlation(
