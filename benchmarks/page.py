@@ -39,8 +39,9 @@ V12 is 2,000 particles of 12 contents at a signal-to-noise ratio of 0.1, V12-low
 everywhere, T4 240 subtomograms of 4 objects behind a missing wedge. *oracle* knows the true templates, *chance* draws
 at random; *pca-kmeans* groups the pixels as they are and is the least that one would try. Rows with several runs show
 medians. *bundled* begins with the model that comes with the package, which has seen none of these contents,
-*bundled-fast* learns nothing further, and *bundled-network* is one pass of that model. *time* is the wall time of the
-whole program, *times ours* that over the time of *harmony*.
+*bundled-fast* learns nothing further, *bundled-network* is one pass of that model, and *bundled-agreed* that with
+rotations on which the particles of a group agree. *time* is the wall time of the whole program, *times ours* that
+over the time of *harmony*.
 """
 ACRYO = """\
 RELION's time on T4 is long because other programs ran beside it: it took 1,888 processor seconds.
