@@ -175,7 +175,8 @@ def unexplained(margins: torch.Tensor) -> torch.Tensor:
     margin = margins.double().cpu().numpy()
     tried = np.sort(np.abs(margin[margin != 0]))
     tried = tried[:: max(1, len(tried) // 500)]
-    above, below = (np.array([(sign * margin >= z).sum() for z in tried]) for sign in (1, -1))
+    ordered = np.sort(margin)
+    above, below = len(margin) - np.searchsorted(ordered, tried), np.searchsorted(ordered, -tried, side="right")
     kept = below + 1 <= JUNK_KEPT * above
     if not kept.any():
         return torch.ones(len(margin), dtype=torch.bool)
